@@ -1,0 +1,163 @@
+"""The command line. Heavy imports live inside the verbs, so that `clinlens --help` answers at once."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clinlens import __version__
+
+USER_MISTAKE, OUR_FAILURE, INTERRUPTED = 2, 1, 130
+Command = Callable[..., Any]
+
+
+class Verbs(click.Group):
+    """Verbs in the order they were written: the order of the work."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="clinlens")
+def cli() -> None:
+    """ClinLens opens up a clinical language model: sparse autoencoders on its residual stream, judged and shown.
+
+    CONFIG is a YAML file such as configs/quickstart.yaml; RUN is the folder of a run, or its config.
+    """
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, last on stdout.")
+overrides = click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated."
+)
+config_argument = click.argument("config", type=click.Path(path_type=Path))
+run_argument = click.argument("run", type=click.Path(path_type=Path))
+
+
+def stage_verb(name: str, stages: tuple[str, ...], text: str) -> None:
+    """Adds a verb that runs stages of a config."""
+
+    @cli.command(name, help=text)
+    @config_argument
+    @overrides
+    @as_json
+    def verb(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+        from clinlens import config as configs
+        from clinlens.pipeline import Run
+
+        show(Run(configs.read(config, overrides)).stages(stages), as_json)
+
+
+ALL_STAGES = ("capture", "train", "evaluate", "examples", "report")
+stage_verb("run", ALL_STAGES, "Capture, train, evaluate, gather examples and write the report; skip what is complete.")
+
+
+@cli.command("capture", help="Capture activations into HDF5; with --verify, check a finished store instead.")
+@config_argument
+@overrides
+@click.option("--verify", is_flag=True, help="Compare checksums, and values with TransformerLens' at the same points.")
+@as_json
+def capture_verb(config: Path, overrides: tuple[str, ...], verify: bool, as_json: bool) -> None:
+    from clinlens import config as configs
+    from clinlens.pipeline import Run
+
+    run = Run(configs.read(config, overrides))
+    if not verify:
+        show(run.stages(("capture",)), as_json)
+        return
+    from clinlens.verify import verify_store
+
+    show(verify_store(run), as_json)
+
+
+stage_verb("train", ("train",), "Train the SAEs of a captured run.")
+stage_verb("evaluate", ("evaluate",), "Measure trained SAEs on held-out documents.")
+stage_verb("examples", ("examples",), "Gather contexts for every feature.")
+stage_verb("report", ("report",), "Write report.html from what the other stages made.")
+
+
+@cli.command("export", help="Copy the SAEs of a run for other tools, and check that sae-lens reads them the same.")
+@run_argument
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Folder to copy to.")
+@as_json
+def export_verb(run: Path, target: Path, as_json: bool) -> None:
+    from clinlens import config as configs
+    from clinlens.export import export
+    from clinlens.pipeline import Run
+
+    show(export(Run(configs.read(run)), target), as_json)
+
+
+@cli.command("serve", help="Show a run's report in the browser, on this machine only.")
+@run_argument
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; think before you change it."
+)
+@click.option("--port", default=8765, show_default=True, help="Port; 0 takes a free one.")
+def serve_verb(run: Path, host: str, port: int) -> None:
+    from clinlens.serve import serve
+
+    serve(run, host, port)
+
+
+@cli.command("doctor", help="Versions, hardware, what is missing and how to get it; of a run, what is done.")
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@as_json
+def doctor_verb(run: Path | None, as_json: bool) -> None:
+    from clinlens.doctor import examine
+
+    show(examine(run), as_json)
+
+
+def show(result: dict[str, Any], as_json: bool) -> None:
+    """Prints a verb's result: one JSON object, or a line for each plain value."""
+    if as_json:
+        click.echo(json.dumps(result, ensure_ascii=False))
+        return
+    for key, value in result.items():
+        if isinstance(value, list | dict):
+            value = f"{len(value)} (see --json)" if key != "checks" else "\n  " + "\n  ".join(map(str, value))  # noqa: PLW2901
+        click.echo(f"{key}: {value}")
+
+
+def quiet_libraries() -> None:
+    """Keeps other libraries' bars and notices out of our output, and off the network where they would use it unasked."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TQDM_MININTERVAL", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: turns mistakes into one sentence and an exit code."""
+    from clinlens.packages import refuse_strangers
+    from sae.errors import UserError
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("clinlens").setLevel(logging.INFO)
+    quiet_libraries()
+    try:
+        refuse_strangers()
+        cli.main(args=arguments, prog_name="clinlens", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(USER_MISTAKE)
+    except UserError as error:
+        click.echo(f"clinlens: {error}", err=True)
+        sys.exit(USER_MISTAKE)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("clinlens: interrupted; run the same command again to go on where it stopped.", err=True)
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

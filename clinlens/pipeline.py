@@ -1,0 +1,265 @@
+"""A whole run: capture → train → evaluate → examples → report, each stage doing only what is missing."""
+
+import fcntl
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from analysis import examples as example_files
+from analysis.concept_recovery import Recover, find_units
+from analysis.gather import GatherExamples, vocabulary
+from clinlens import clinic, config
+from clinlens.clinic.notes import generate
+from clinlens.config import RunConfig
+from hooks import capture, corpus
+from hooks.config import CorpusConfig, ModelConfig
+from hooks.corpus import Document
+from hooks.model import load
+from hooks.store import Store
+from sae import artefact
+from sae.errors import UserError
+from training import evaluation
+from training.engine import Engine, Task
+from training.evaluation import Evaluate
+from training.fit import Fit, FitTask
+from training.resources import measured
+
+log = logging.getLogger("clinlens")
+EMBEDDED = "clinic"
+
+
+class Run:
+    """One run folder and the config it is made from.
+
+    Args:
+        cfg: The config.
+    """
+
+    def __init__(self, cfg: RunConfig) -> None:
+        self.cfg = cfg
+        self.folder = cfg.folder
+
+    @cached_property
+    def model(self) -> ModelConfig:
+        """The model's config, with the place of the embedded one."""
+        if self.cfg.model.name == EMBEDDED and self.cfg.model.path is None:
+            return self.cfg.model.model_copy(update={"path": clinic.model_folder()})
+        return self.cfg.model
+
+    @cached_property
+    def corpus(self) -> CorpusConfig:
+        """The corpus' config, with the columns of the embedded one."""
+        if self.cfg.corpus.name != EMBEDDED:
+            return self.cfg.corpus
+        columns = {"text_column": "text", "id_column": "id", "group_column": "group", "span_column": "spans"}
+        return self.cfg.corpus.model_copy(update=columns)
+
+    @cached_property
+    def documents(self) -> list[Document]:
+        """The texts."""
+        if self.cfg.corpus.name != EMBEDDED:
+            return corpus.read(self.corpus)
+        notes = (note.document() for note in generate(self.cfg.clinic))
+        return corpus.documents(islice(notes, self.corpus.max_documents), self.corpus)
+
+    @property
+    def job(self) -> capture.Job:
+        return capture.Job(self.model, self.corpus, self.cfg.capture, self.cfg.seed)
+
+    @cached_property
+    def fits(self) -> list[Fit]:
+        """Every SAE of the run: each architecture at each hook point."""
+        store = Store.open(self.folder / "acts")
+        return [
+            Fit(self.folder, hook_point, sae, self.cfg.training, self.cfg.seed, store.id, self.cfg.engine.threads)
+            for hook_point in store.hook_points
+            for sae in self.cfg.sae
+        ]
+
+    def capture(self) -> dict[str, Any]:
+        """Makes the activation store."""
+        acts = self.folder / "acts"
+        store = capture.finished(self.job, self.documents, acts)
+        if store is None:
+            with measured("capture", self.folder):
+                plan = capture.prepare(self.job, self.documents, load(self.model), acts)
+                log.info("capture: %s shards to make, %s tokens", len(plan.missing), f"{plan.n_tokens:,}")
+                self.work("capture", plan.missing, plan.n_tokens, "tok")
+                store = capture.conclude(plan)
+        return {
+            "store": str(acts),
+            "store_id": store.id,
+            "hook_points": list(store.hook_points),
+            "n_tokens": {"train": store.n_tokens("train"), "held_out": store.n_tokens("held_out")},
+        }
+
+    def train(self) -> dict[str, Any]:
+        """Fits every SAE."""
+        missing = [fit for fit in self.fits if not fit.is_complete]
+        if missing:
+            steps = self.cfg.training.n_steps * self.cfg.training.batch_tokens
+            log.info("train: %d of %d SAEs to fit, %s tokens each", len(missing), len(self.fits), f"{steps:,}")
+            with measured("train", self.folder):
+                tasks = [FitTask(fit, self.cfg.tracking) for fit in missing]
+                self.work("train", tasks, steps * len(missing), "tok")
+        return {"saes": [str(fit.folder) for fit in self.fits]}
+
+    def evaluate(self) -> dict[str, Any]:
+        """Measures every SAE, and how well features stand for annotated concepts."""
+        self.refuse_untrained()
+        tasks = [
+            Evaluate(self.folder, point, ids, self.model, self.cfg.evaluation, self.cfg.training.exclude_special_tokens)
+            for point, ids in self.sae_ids.items()
+        ]
+        missing = [task for task in tasks if task.missing()]
+        if missing:
+            with measured("evaluate", self.folder):
+                self.work("evaluate", missing, self.n_evaluation_tokens * len(missing), "tok")
+        self.recover()
+        return self.summarise()
+
+    @property
+    def n_evaluation_tokens(self) -> int:
+        """Tokens of one evaluation task, about: rows reconstructed and tokens spliced."""
+        held_out, cfg = Store.open(self.folder / "acts").n_tokens("held_out"), self.cfg.evaluation
+        return min(held_out, cfg.n_tokens) + min(held_out, cfg.splice_tokens)
+
+    @property
+    def n_example_tokens(self) -> int:
+        """Tokens of one examples task, about."""
+        store = Store.open(self.folder / "acts")
+        return min(store.n_tokens("held_out") + store.n_tokens("train"), self.cfg.examples.n_tokens)
+
+    def recover(self) -> None:
+        """Concept recovery, where the corpus has spans."""
+        if not any(doc.spans for doc in self.documents):
+            return
+        units = tuple(find_units(Store.open(self.folder / "acts"), self.documents, self.cfg.seed))
+        tasks = [
+            Recover(self.folder, point, ids, self.cfg.concepts, units, self.cfg.seed)
+            for point, ids in self.sae_ids.items()
+        ]
+        missing = [task for task in tasks if task.missing()]
+        if missing:
+            with measured("evaluate", self.folder):
+                self.work("concepts", missing, sum(len(task.missing()) for task in missing), "SAE")
+
+    def summarise(self) -> dict[str, Any]:
+        """All SAEs' figures in the run's evaluation.json."""
+        saes = []
+        for fit in self.fits:
+            found = artefact.read_json(fit.folder / evaluation.FILE)
+            concepts = fit.folder / "concepts.json"
+            recovered = artefact.read_json(concepts) if concepts.is_file() else None
+            saes.append(
+                {
+                    "hook_point": fit.hook_point,
+                    "sae_id": fit.sae_id,
+                    "architecture": fit.sae.architecture,
+                    "reconstruction": found["reconstruction"],
+                    "splice": found["splice"],
+                    "concept_recovery": recovered and {key: recovered[key] for key in ("n_concepts", "n_recovered")},
+                }
+            )
+        result = {"store_id": self.fits[0].store_id, "seed": self.cfg.seed, "saes": saes}
+        path = self.folder / evaluation.FILE
+        if not path.is_file() or artefact.read_json(path) != result:
+            artefact.write_json(path, result)
+        return result
+
+    def examples(self) -> dict[str, Any]:
+        """Gathers the contexts of every feature."""
+        self.refuse_untrained()
+        tasks = [
+            GatherExamples(self.folder, fit.hook_point, fit.sae_id, self.model, self.cfg.examples, self.cfg.seed)
+            for fit in self.fits
+        ]
+        missing = [task for task in tasks if not task.is_complete]
+        words = self.folder / "examples" / example_files.VOCABULARY
+        if missing or not words.is_file():
+            with measured("examples", self.folder):
+                artefact.write_json(words, vocabulary(load(self.model).tokenizer))
+                self.work("examples", missing, self.n_example_tokens * len(missing), "tok")
+        return {"examples": [str(task.path) for task in tasks]}
+
+    def report(self) -> dict[str, Any]:
+        """Writes report.html."""
+        unmade = [fit for fit in self.fits if not (fit.folder / evaluation.FILE).is_file()]
+        if unmade:
+            raise UserError(
+                f"{len(unmade)} of {len(self.fits)} SAEs of {self.folder} have no evaluation yet, expected all. "
+                "Run `clinlens run` with this config first."
+            )
+        from clinlens.report.page import write_report  # draws plots; the other stages need none
+
+        with measured("report", self.folder):
+            pairs = [(fit.hook_point, fit.sae_id) for fit in self.fits]
+            path = write_report(self.folder, self.cfg.report, self.cfg.cost, pairs)
+        return {"report": str(path)}
+
+    @cached_property
+    def sae_ids(self) -> dict[str, tuple[str, ...]]:
+        """The names of the SAEs at each hook point."""
+        points = dict.fromkeys(fit.hook_point for fit in self.fits)
+        return {point: tuple(fit.sae_id for fit in self.fits if fit.hook_point == point) for point in points}
+
+    def refuse_untrained(self) -> None:
+        """Stops a later stage before an earlier one is done."""
+        missing = [fit for fit in self.fits if not fit.is_complete]
+        if missing:
+            raise UserError(
+                f"{len(missing)} of {len(self.fits)} SAEs of {self.folder} are not trained yet, expected all. "
+                "Run `clinlens train` with this config first."
+            )
+
+    def work(self, label: str, tasks: Sequence[Task], total: int, unit: str) -> None:
+        """Runs tasks on the configured engine under a progress bar."""
+        with progress(label, total, unit) as done:
+            self._engine.run(tasks, done)
+
+    def stages(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """Runs stages in order, alone in the folder, and gathers their results."""
+        result: dict[str, Any] = {"folder": str(self.folder)}
+        with alone_in(self.folder), Engine(self.cfg.engine) as self._engine:
+            config.write(self.cfg, self.folder)
+            for name in names:
+                result |= getattr(self, name)()
+        return result
+
+
+ALL_STAGES = ("capture", "train", "evaluate", "examples", "report")
+
+
+@contextmanager
+def progress(label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr, with rate and remaining time."""
+    with tqdm(
+        total=total, desc=f"{label:9}", unit=unit, unit_scale=True, file=sys.stderr, mininterval=0.5, smoothing=0.05
+    ) as bar:
+        yield lambda amount: (bar.update(amount) and None) or None
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock; it goes with the process, however that ends.
+
+    Raises:
+        UserError: Another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{folder} is being written by another clinlens process, expected one at a time. "
+                "Wait for it, or give this run another `folder`."
+            ) from error
+        yield

@@ -1,0 +1,1 @@
+"""A language model, its hook points and its activations."""

@@ -1,0 +1,182 @@
+"""Reading texts: a hub dataset, files, or documents that are handed in.
+
+Local files are streamed, so that no copy of patient text is left in a cache folder. Errors name row numbers and
+columns, never what is written in them.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import xxhash
+
+from hooks.config import CorpusConfig
+from sae.errors import UserError
+
+Split = Literal["train", "held_out"]
+READERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text"}
+"""File ending → `datasets` reader."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text, before the model's tokenizer has seen it."""
+
+    index: int
+    """Row number in the corpus, from 0."""
+    id: str
+    """Its name, from `id_column` or the row number."""
+    text: str
+    group: str | None = None
+    """Patient, or whatever else must not be split apart."""
+    spans: tuple[dict[str, Any], ...] = field(default=())
+    """Annotated passages: {start, end, label, …}, in characters."""
+
+
+def read(cfg: CorpusConfig) -> list[Document]:
+    """All documents of a corpus, in order.
+
+    Raises:
+        UserError: The corpus is not to be had, empty, or lacks a column.
+    """
+    path = Path(cfg.name).expanduser()
+    rows = file_rows(path, cfg) if path.exists() else hub_rows(cfg)
+    return documents(rows, cfg)
+
+
+def documents(rows: Iterable[dict[str, Any]], cfg: CorpusConfig) -> list[Document]:
+    """Turns rows with columns into documents.
+
+    Raises:
+        UserError: A column is missing, a text is no text, or there is no row.
+    """
+    found = [document(index, row, cfg) for index, row in enumerate(islice(rows, cfg.max_documents))]
+    if not found:
+        raise UserError(
+            f"The corpus {cfg.name!r} has no documents, expected at least one. Check the file, corpus.split and corpus.subset."
+        )
+    return found
+
+
+def document(index: int, row: dict[str, Any], cfg: CorpusConfig) -> Document:
+    """One row as a document."""
+    for setting in ("text_column", "id_column", "group_column", "span_column"):
+        column = getattr(cfg, setting)
+        if column is not None and column not in row:
+            raise UserError(
+                f"The corpus {cfg.name!r} has no column {column!r}, expected one of {', '.join(sorted(row))}. "
+                f"Correct corpus.{setting}."
+            )
+    text = row[cfg.text_column]
+    if not isinstance(text, str):
+        raise UserError(
+            f"Row {index} of {cfg.name!r} has {type(text).__name__} in column {cfg.text_column!r}, expected text. "
+            "Remove the row or correct corpus.text_column."
+        )
+    return Document(
+        index=index,
+        id=str(row[cfg.id_column]) if cfg.id_column else str(index),
+        text=text,
+        group=str(row[cfg.group_column]) if cfg.group_column else None,
+        spans=tuple(row[cfg.span_column] or ()) if cfg.span_column else (),
+    )
+
+
+def file_rows(path: Path, cfg: CorpusConfig) -> Iterator[dict[str, Any]]:
+    """Rows of one file, or of all files of one kind in a folder, by name."""
+    files = sorted(file for file in path.rglob("*") if file.suffix in READERS) if path.is_dir() else [path]
+    kinds = {READERS.get(file.suffix) for file in files}
+    if len(kinds) != 1 or None in kinds:
+        found = ", ".join(sorted({file.suffix or "no ending" for file in files})) or "no files"
+        raise UserError(
+            f"The corpus {cfg.name!r} has {found}, expected files of one kind of {', '.join(READERS)}. Correct corpus.name."
+        )
+    yield from streamed([str(file) for file in files], kinds.pop() or "", cfg)
+
+
+def streamed(files: list[str], reader: str, cfg: CorpusConfig) -> Iterator[dict[str, Any]]:
+    """Rows of files by a `datasets` reader."""
+    from datasets import load_dataset  # slow to import
+
+    options: dict[str, Any] = {"sample_by": cfg.text_unit} if reader == "text" else {}
+    if reader == "csv" and files[0].endswith(".tsv"):
+        options["sep"] = "\t"
+    try:
+        yield from load_dataset(reader, data_files=files, split="train", streaming=True, **options)
+    except UserError:
+        raise
+    except Exception as error:  # the readers raise a dozen unrelated classes, with the offending text in them
+        raise UserError(
+            f"The corpus {cfg.name!r} cannot be read as {reader} ({type(error).__name__}). "
+            "Check that every row is whole and has the same columns."
+        ) from None
+
+
+def hub_rows(cfg: CorpusConfig) -> Iterator[dict[str, Any]]:
+    """Rows of a hub dataset, streamed."""
+    from datasets import load_dataset
+
+    if Path(cfg.name).suffix in READERS or cfg.name.startswith((".", "/", "~")):
+        raise UserError(
+            f"corpus.name {cfg.name!r} does not exist, expected a file, a folder or a hub dataset. Correct the path."
+        )
+    try:
+        yield from load_dataset(cfg.name, cfg.subset, split=cfg.split, streaming=True)
+    except UserError:
+        raise
+    except Exception as error:  # as above, with the network's own beside them
+        raise UserError(
+            f"The corpus {cfg.name!r} is no local file and the hub did not give it ({type(error).__name__}). "
+            "Check the name, corpus.subset, corpus.split and the network."
+        ) from None
+
+
+def corpus_hash(docs: list[Document]) -> str:
+    """One hash over all texts and groups, in order."""
+    digest = xxhash.xxh3_128()
+    for doc in docs:
+        for part in (doc.text, doc.group or ""):
+            data = part.encode()
+            digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def split(docs: list[Document], held_out: float, seed: int) -> list[Split]:
+    """Train or held-out, for each document; equal texts and one patient's documents stay on one side.
+
+    Units of documents are ordered by a hash and taken until their share is reached, so that a document keeps
+    its side when others are added, nearly always.
+    """
+    units = bundles(docs)
+    members: dict[int, int] = {}
+    for unit in units:
+        members[unit] = members.get(unit, 0) + 1
+    ranked = sorted(members, key=lambda unit: xxhash.xxh3_64_intdigest(docs[unit].text.encode(), seed=seed))
+    wanted, taken, held = held_out * len(docs), 0, set[int]()
+    for unit in ranked[:-1]:
+        if taken >= wanted:
+            break
+        held.add(unit)
+        taken += members[unit]
+    return ["held_out" if unit in held else "train" for unit in units]
+
+
+def bundles(docs: list[Document]) -> list[int]:
+    """For each document the first one it must stay together with: same words, or same patient, at any remove."""
+    parent = list(range(len(docs)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first: dict[tuple[str, str], int] = {}
+    for index, doc in enumerate(docs):
+        keys = [("text", " ".join(doc.text.lower().split()))] + ([("group", doc.group)] if doc.group else [])
+        for key in keys:
+            a, b = root(first.setdefault(key, index)), root(index)
+            parent[max(a, b)] = min(a, b)
+    return [root(index) for index in range(len(docs))]

@@ -1,0 +1,197 @@
+"""A language model with its tokenizer, loaded without executing code that comes with it."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import xxhash
+from torch import nn
+
+from hooks.architecture import ENCODERS, Family, family_of
+from hooks.config import ModelConfig
+from sae import artefact
+from sae.errors import UserError
+
+WEIGHT_FILES = "*.safetensors"
+MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model")
+"""What is fetched from a hub: weights that hold no code, configs and vocabularies."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A model that is ready to be listened to: evaluation mode, no gradients unless asked for."""
+
+    name: str
+    """As in the config."""
+    model: nn.Module
+    """With its language-model head, where it is a decoder."""
+    tokenizer: Any
+    kind: Literal["decoder", "encoder"]
+    family: Family
+    folder: Path
+    """Where it was loaded from."""
+
+    @property
+    def base(self) -> nn.Module:
+        """The model without head."""
+        return self.model.base_model  # type: ignore[return-value]
+
+    @property
+    def config(self) -> Any:
+        return self.model.config
+
+    @property
+    def n_layers(self) -> int:
+        return self.config.num_hidden_layers
+
+    @property
+    def n_heads(self) -> int:
+        return self.config.num_attention_heads
+
+    @property
+    def d_model(self) -> int:
+        return self.config.hidden_size
+
+    @property
+    def max_context_tokens(self) -> int:
+        """Longest input that the model's positions allow."""
+        return int(getattr(self.config, "max_position_embeddings", None) or 2**31)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
+    @cached_property
+    def fingerprint(self) -> dict[str, str]:
+        """Name and content hashes of the weights and of the tokenizer."""
+        return fingerprint(self.name, self.folder)
+
+
+def fingerprint(name: str, folder: Path) -> dict[str, str]:
+    """What tells one model from another: its name, and hashes of weights with config and of the tokenizer."""
+    weights = [*sorted(folder.glob(WEIGHT_FILES)), folder / "config.json"]
+    words = [path for path in sorted(folder.iterdir()) if is_tokenizer_file(path)]
+    return {"model": name, "weight_hash": hash_files(weights), "tokenizer_hash": hash_files(words)}
+
+
+def is_tokenizer_file(path: Path) -> bool:
+    """Whether a file of a model folder decides how text becomes tokens."""
+    stem = path.name.split(".")[0]
+    return path.is_file() and stem in {
+        "tokenizer",
+        "tokenizer_config",
+        "vocab",
+        "merges",
+        "special_tokens_map",
+        "spiece",
+    }
+
+
+def hash_files(paths: list[Path]) -> str:
+    """One hash over the bytes of several files, in order."""
+    digest = xxhash.xxh3_128()
+    for path in paths:
+        digest.update(artefact.file_hash(path).encode())
+    return digest.hexdigest()
+
+
+def locate(cfg: ModelConfig) -> Path:
+    """The folder with the model's files: a local one, or the hub's snapshot.
+
+    Raises:
+        UserError: Neither a folder nor a hub id that can be had.
+    """
+    folder = (cfg.path or Path(cfg.name)).expanduser()
+    if cfg.path is not None or folder.is_dir():
+        check_folder(folder)
+        return folder
+    if cfg.name.startswith((".", "/", "~")) or cfg.name.count("/") > 1:
+        raise UserError(
+            f"model.name {cfg.name!r} is no folder, expected a folder with config.json or a hub id. Correct the path."
+        )
+    snapshot = fetch(cfg)
+    check_folder(snapshot)
+    return snapshot
+
+
+def fetch(cfg: ModelConfig) -> Path:
+    """Asks the hub for a snapshot, or its local cache where there is no network."""
+    from huggingface_hub import snapshot_download  # slow, and needed for hub ids only
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(cfg.name, revision=cfg.revision, allow_patterns=list(MODEL_FILES)))
+    except HFValidationError as error:
+        raise UserError(f"model.name {cfg.name!r} is neither a folder nor a hub id. Correct the name.") from error
+    except Exception as error:  # the hub's client raises a dozen unrelated classes for "not to be had"
+        raise UserError(
+            f"The model {cfg.name!r} is no local folder and the hub did not give it ({type(error).__name__}). "
+            "Check the name and the network, or name a local folder."
+        ) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Refuses a folder that is no model, or whose weights could execute code."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} has no config.json, expected a folder saved by save_pretrained. Correct model.name.")
+    if not any(folder.glob(WEIGHT_FILES)):
+        raise UserError(
+            f"{folder} has no *.safetensors weights, expected that format because pickled weights can execute code. "
+            "Convert the model once with save_pretrained(…, safe_serialization=True) on a machine you trust."
+        )
+
+
+@lru_cache(maxsize=1)
+def load(cfg: ModelConfig) -> LanguageModel:
+    """Loads a model and its tokenizer from a hub id or a local folder; the last one stays loaded.
+
+    Raises:
+        UserError: The model is not to be had, not of a known family, or no fast tokenizer lies beside it.
+    """
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+    folder = locate(cfg)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"{folder}/config.json describes no model that transformers knows ({type(error).__name__}). "
+            "Choose a model that needs no code of its own."
+        ) from error
+    family = family_of(config.model_type, config)
+    kind = kind_of(cfg, config)
+    auto = AutoModelForCausalLM if kind == "decoder" else AutoModel
+    model = auto.from_pretrained(folder, dtype=cfg.dtype, use_safetensors=True, trust_remote_code=False)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if cfg.device == "auto" else cfg.device
+    nn.Module.to(model, device)
+    model.eval().requires_grad_(False)
+    return LanguageModel(cfg.name, model, load_tokenizer(folder), kind, family, folder)
+
+
+def kind_of(cfg: ModelConfig, config: Any) -> Literal["decoder", "encoder"]:
+    """Decoder or encoder, as asked for or as the model's config says."""
+    if cfg.kind != "auto":
+        return cfg.kind
+    return "encoder" if config.model_type in ENCODERS else "decoder"
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The fast tokenizer of a model folder; only fast ones tell which characters a token stands for."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, OSError, KeyError) as error:
+        raise UserError(
+            f"{folder} has no tokenizer that transformers can load ({type(error).__name__}). "
+            "Put the model's tokenizer files beside its weights."
+        ) from error
+    if not tokenizer.is_fast:
+        raise UserError(f"{folder} has only a slow tokenizer, expected a tokenizer.json. Save a fast tokenizer there.")
+    return tokenizer

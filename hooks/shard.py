@@ -1,0 +1,172 @@
+"""One shard of the activation store: an HDF5 file of consecutive documents.
+
+    acts/<hook_point>   [n_tokens, width]  float16, float32, or bfloat16 kept as uint16 (attribute dtype="bfloat16")
+    norm/<hook_point>   [n_tokens]         float32, Euclidean norm of each row before rounding
+    token_id, document, position, char_start, char_end  [n_tokens] int32
+    is_special          [n_tokens]         uint8, 1 for BOS, CLS, SEP and their kin
+
+`position` counts a document's rows from 0; its windows follow each other, so row position // context_tokens is the
+window. Datasets are contiguous and uncompressed: h5py reads them, and so does a plain file read at their offset,
+which is what `ShardReader` does, since h5py takes one lock for the whole process.
+"""
+
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae import artefact
+from sae.errors import UserError
+
+FORMAT_VERSION = 1
+INDEX_COLUMNS = ("token_id", "document", "position", "char_start", "char_end", "is_special")
+FLOAT16_MAX = 65504.0
+
+
+class Stored(NamedTuple):
+    """Activations in the number format of the file."""
+
+    values: np.ndarray
+    """[n_tokens, width] float16, float32 or uint16."""
+    dtype: str
+    """float16, float32 or bfloat16."""
+    norm: np.ndarray
+    """[n_tokens] float32."""
+
+
+def encode(acts: Tensor, dtype: str, hook_point: str) -> Stored:
+    """Puts activations into the number format that is stored.
+
+    Args:
+        acts: [n_tokens, width], float32 or bfloat16.
+        dtype: As in the config; `auto` keeps bfloat16, and takes float16 for float32 where it does not overflow.
+        hook_point: Named in errors.
+
+    Raises:
+        UserError: An activation is not finite, or too large for the asked format.
+    """
+    norm = acts.float().norm(dim=1)
+    if not bool(torch.isfinite(norm).all()):
+        row = int((~torch.isfinite(norm)).nonzero()[0])
+        raise UserError(
+            f"The activations at {hook_point} are not finite (row {row} of the shard), expected numbers. "
+            "Run the model in float32 (model.dtype=float32)."
+        )
+    if dtype == "bfloat16" or (dtype == "auto" and acts.dtype == torch.bfloat16):
+        return Stored(acts.bfloat16().view(torch.uint16).numpy(), "bfloat16", norm.numpy())
+    largest = float(acts.abs().max())
+    if dtype == "float32" or (dtype == "auto" and largest > FLOAT16_MAX):
+        return Stored(acts.float().numpy(), "float32", norm.numpy())
+    if largest > FLOAT16_MAX:
+        raise UserError(
+            f"The activations at {hook_point} reach {largest:.3g}, but float16 ends at {FLOAT16_MAX:.0f}. "
+            "Set capture.dtype to auto, float32 or bfloat16."
+        )
+    return Stored(acts.half().numpy(), "float16", norm.numpy())
+
+
+def write(
+    path: Path, index: Mapping[str, np.ndarray], acts: Mapping[str, Stored], attributes: Mapping[str, Any]
+) -> None:
+    """Writes a shard under a temporary name, flushes it and renames it into place.
+
+    Raises:
+        UserError: The disk is full.
+    """
+    temporary = artefact.temporary_name(path)
+    try:
+        with h5py.File(temporary, "w") as file:
+            file.attrs.update({"format_version": FORMAT_VERSION, **attributes})
+            for name in INDEX_COLUMNS:
+                file.create_dataset(name, data=index[name])
+            for hook_point, stored in acts.items():
+                dataset = file.create_dataset(f"acts/{hook_point}", data=stored.values)
+                dataset.attrs["dtype"] = stored.dtype
+                file.create_dataset(f"norm/{hook_point}", data=stored.norm)
+            file.attrs["complete"] = True
+        artefact.publish(temporary, path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC or "No space left" in str(error):
+            raise UserError(
+                f"The disk of {path.parent} is full; the shards before {path.name} are whole. "
+                "Free some space and run the same command again."
+            ) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Slab(NamedTuple):
+    """Where a dataset's bytes lie in the file."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    is_bfloat16: bool
+
+
+class ShardReader:
+    """Reads rows of a shard by plain file reads; safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with h5py.File(path, "r") as file:
+            self.index = {name: dataset_of(file, name)[...] for name in INDEX_COLUMNS}
+            self._slabs = {name: slab(dataset_of(file, f"acts/{name}")) for name in file["acts"]}  # type: ignore[union-attr]
+            self._norms = {name: slab(dataset_of(file, f"norm/{name}")) for name in self._slabs}
+        self._descriptor = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.index["token_id"])
+
+    @property
+    def is_special(self) -> np.ndarray:
+        return self.index["is_special"].astype(bool)
+
+    def acts(self, hook_point: str, start: int, stop: int) -> Float[Tensor, "rows width"]:
+        """Rows start … stop − 1 at a hook point, as float32."""
+        place = self._slabs[hook_point]
+        rows = torch.from_numpy(self._read(place, start, stop))
+        return (rows.view(torch.bfloat16) if place.is_bfloat16 else rows).float()
+
+    def norm(self, hook_point: str) -> np.ndarray:
+        """[n_tokens] float32, the norm of every row at a hook point."""
+        return self._read(self._norms[hook_point], 0, self.n_tokens)
+
+    def _read(self, place: Slab, start: int, stop: int) -> np.ndarray:
+        row_bytes = place.dtype.itemsize * int(np.prod(place.shape[1:]))
+        buffer = bytearray((stop - start) * row_bytes)
+        done = 0
+        while done < len(buffer):
+            got = os.preadv(self._descriptor, [memoryview(buffer)[done:]], place.offset + start * row_bytes + done)
+            if got == 0:
+                raise UserError(
+                    f"{self.path} ends too early, expected {place.shape[0]} rows. Delete its .json and capture again."
+                )
+            done += got
+        return np.frombuffer(buffer, place.dtype).reshape(stop - start, *place.shape[1:])
+
+
+def dataset_of(file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset by name; h5py types what it finds there as anything."""
+    found = file[name]
+    if not isinstance(found, h5py.Dataset):
+        raise UserError(f"{file.filename} has no dataset {name}, expected an activation shard. Capture again.")
+    return found
+
+
+def slab(dataset: h5py.Dataset) -> Slab:
+    """Where a contiguous dataset lies."""
+    return Slab(dataset.id.get_offset(), dataset.shape, dataset.dtype, dataset.attrs.get("dtype") == "bfloat16")

@@ -1,0 +1,1 @@
+"""Physicians' work: queue, judgements, agreement. Never imports torch, so that it runs without a model."""

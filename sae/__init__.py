@@ -1,0 +1,1 @@
+"""The mathematics of one sparse autoencoder (SAE). Imports nothing else of ClinLens."""

@@ -1,0 +1,72 @@
+"""Writing results so that they exist only when their last byte is written."""
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file under a temporary name, flushes it to disk and renames it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+        publish(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Makes a finished temporary file the result `path`, durably and in one step."""
+    flush(temporary)
+    temporary.rename(path)
+    flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Waits until a file or folder is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` that no reader takes for a result."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as JSON, readable and with the same bytes for the same value; NaN is an error."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def content_hash(*parts: Any) -> str:
+    """A short name for a value: 16 hexadecimal digits of the XXH3 of its JSON, keys sorted."""
+    return xxhash.xxh3_64_hexdigest(json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str).encode())
+
+
+def file_hash(path: Path) -> str:
+    """XXH3-128 of a file's bytes, in hexadecimal."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()

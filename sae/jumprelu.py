@@ -1,0 +1,108 @@
+"""The JumpReLU autoencoder.
+
+Rajamanoharan et al. 2024, "Jumping Ahead" (arXiv:2407.14435):
+
+1. f(x) = JumpReLU_θ(π) = π · H(π − θ), π = (x − b_dec) · W_enc + b_enc, one threshold θ > 0 per feature.
+2. L = ‖x − x̂‖² + λ · ‖f‖₀. The L0 norm and the jump have no useful gradient in θ, so a straight-through
+   estimator gives the gradient of their expectation, by a kernel density estimate with a rectangle kernel K of
+   bandwidth ε (equations 11 and 12):
+       ∂ JumpReLU_θ(π) / ∂θ  :=  −(θ / ε) · K((π − θ) / ε)
+       ∂ H(π − θ) / ∂θ       :=  −(1 / ε) · K((π − θ) / ε)
+3. To reach a given sparsity the penalty is λ · (‖f‖₀ / L0_target − 1)² (section 3.4 of the follow-up discussion in
+   the paper's appendix G), whose pull vanishes at the target, from above and from below.
+
+Differs from the paper: thresholds are stored as they are and held above 0 after each step, not as logarithms, so
+that a saved SAE loads with the same bits; they start at the quantile of the pre-activations that meets the target;
+the error is divided by the variance of the inputs, so that λ means the same at every layer; dead features get a small
+loss that lifts their pre-activations (Conerly et al. 2025, "JumpReLU SAEs", Circuits Updates January), because
+nothing else reaches them.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from typing_extensions import override
+
+from sae.base import SAE, Losses, SAEOutput, squared_error, variance
+from sae.config import JumpReLUConfig
+
+QUANTILE_ROWS = 8192
+"""Rows from which the first thresholds are estimated; the quantile's error is then far below what training moves."""
+SMALLEST_THRESHOLD = 1e-4
+"""Thresholds stay above this, for inputs of mean norm √d_in."""
+
+
+class JumpAndCount(torch.autograd.Function):
+    """JumpReLU_θ(π) and ‖f‖₀ (mean over the batch), with the straight-through gradients in θ.
+
+    Both in one function, since both gradients rest on which π lie within ε / 2 of θ. The L0 norm gives π no gradient,
+    as in the paper.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, pre_acts: Tensor, threshold: Tensor, bandwidth: float) -> tuple[Tensor, Tensor]:
+        active = pre_acts > threshold
+        ctx.save_for_backward(pre_acts, threshold, active)
+        ctx.bandwidth = bandwidth
+        return pre_acts * active, active.sum() / len(pre_acts)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_acts, grad_l0 = grad_outputs
+        pre_acts, threshold, active = ctx.saved_tensors
+        near = (pre_acts - threshold).abs_() < ctx.bandwidth / 2
+        pull = threshold * (grad_acts * near).sum(dim=0) + grad_l0 * near.sum(dim=0) / len(pre_acts)
+        return grad_acts * active, -pull / ctx.bandwidth, None
+
+
+class JumpReLUSAE(SAE):
+    """Features above a threshold of their own."""
+
+    feature_shift_names = ("b_enc", "threshold")
+    lr_scales: ClassVar[dict[str, float]] = {"threshold": 10.0}
+
+    def __init__(self, cfg: JumpReLUConfig, d_in: int, d_sae: int) -> None:
+        super().__init__(d_in, d_sae)
+        self.cfg = cfg
+        self.threshold = nn.Parameter(torch.full((d_sae,), cfg.initial_threshold))
+
+    @override
+    @torch.no_grad()
+    def initialise(self, sample: Float[Tensor, "n d_in"], generator: torch.Generator, encoder_scale: float) -> None:
+        super().initialise(sample, generator, encoder_scale)
+        if self.cfg.target_l0 is not None:
+            active = min(self.cfg.target_l0 / self.d_sae, 0.5)
+            pre_acts = self.pre_acts(sample[:QUANTILE_ROWS])
+            self.threshold.copy_(torch.quantile(pre_acts, 1 - active, dim=0).clamp_min(self.cfg.initial_threshold))
+
+    @override
+    def activate(self, pre_acts: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_sae"]:
+        return pre_acts * (pre_acts > self.threshold)
+
+    @override
+    def losses(self, x: Float[Tensor, "batch d_in"], dead: Bool[Tensor, "d_sae"], sparsity_weight: float) -> Losses:
+        pre_acts = self.pre_acts(x)
+        feature_acts, l0 = JumpAndCount.apply(pre_acts, self.threshold, self.cfg.bandwidth)  # pyright: ignore
+        reconstruction = self.decode(feature_acts)
+        mse = squared_error(x, reconstruction) / variance(x).clamp_min(1e-12)
+        penalty = l0 if self.cfg.target_l0 is None else (l0 / self.cfg.target_l0 - 1).square()
+        sparsity = sparsity_weight * self.cfg.l0_coefficient * penalty
+        revival = self.cfg.pre_act_coefficient * self.depth_below(pre_acts, dead)
+        terms = {"mse": mse, "l0_penalty": sparsity, "pre_act": revival}
+        return Losses(mse + sparsity + revival, terms, SAEOutput(feature_acts, reconstruction))
+
+    def depth_below(
+        self, pre_acts: Float[Tensor, "batch d_sae"], dead: Bool[Tensor, "d_sae"]
+    ) -> Float[Tensor, ""]:
+        """How far dead features' pre-activations lie below their thresholds, summed over features, mean over tokens."""
+        if not bool(dead.any()):
+            return pre_acts.new_zeros(())
+        return torch.relu(self.threshold[dead] - pre_acts[:, dead]).mean(dim=0).sum()
+
+    @override
+    @torch.no_grad()
+    def constrain(self) -> None:
+        super().constrain()
+        self.threshold.clamp_(min=SMALLEST_THRESHOLD)

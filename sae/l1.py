@@ -1,0 +1,41 @@
+"""The ReLU autoencoder with an L1 penalty.
+
+Cunningham et al. 2023, "Sparse Autoencoders Find Highly Interpretable Features in Language Models"
+(arXiv:2309.08600), with the penalty of Conerly et al. 2024, "Update on how we train SAEs" (Circuits Updates, April):
+
+1. f(x) = ReLU((x − b_dec) · W_enc + b_enc)
+2. L = ‖x − x̂‖² + λ · Σᵢ fᵢ · ‖W_dec,ᵢ‖
+
+The decoder norm in the penalty takes away the escape of shrinking features and growing decoder rows, so the rows
+need no constraint.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from typing_extensions import override
+
+from sae.base import SAE, Losses, SAEOutput, squared_error
+from sae.config import L1Config
+
+
+class L1SAE(SAE):
+    """ReLU features, L1 penalty weighted by decoder norms."""
+
+    decoder_has_unit_norm = False
+
+    def __init__(self, cfg: L1Config, d_in: int, d_sae: int) -> None:
+        super().__init__(d_in, d_sae)
+        self.cfg = cfg
+
+    @override
+    def activate(self, pre_acts: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_sae"]:
+        return torch.relu(pre_acts)
+
+    @override
+    def losses(self, x: Float[Tensor, "batch d_in"], dead: Bool[Tensor, "d_sae"], sparsity_weight: float) -> Losses:
+        feature_acts, reconstruction = output = self(x)
+        mse = squared_error(x, reconstruction)
+        sparsity = feature_acts.mean(dim=0) @ self.W_dec.norm(dim=1)
+        l1 = sparsity_weight * self.cfg.l1_coefficient * sparsity
+        return Losses(mse + l1, {"mse": mse, "l1": l1}, SAEOutput(*output))

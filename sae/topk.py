@@ -1,0 +1,74 @@
+"""The TopK autoencoder.
+
+Gao et al. 2024, "Scaling and evaluating sparse autoencoders" (arXiv:2406.04093):
+
+1. f(x) = TopK((x − b_dec) · W_enc + b_enc): the k largest pre-activations stay, the others are 0.
+2. L = ‖x − x̂‖² / Var(x): the squared error, normalised by that of always answering the mean.
+3. Dead features learn from what the live ones leave over (AuxK): e = x − x̂, ê = W_dec · TopK_aux(dead
+   pre-activations), L_aux = ‖e − ê‖² / Var(e), weight 1/32, k_aux a power of two near d_in / 2; zero if not finite.
+
+Differs from the paper: the kept values pass through a ReLU, as in the authors' code, so that features are never
+negative, and the encoder has a bias, as SAELens' format wants.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from typing_extensions import override
+
+from sae.base import SAE, Losses, SAEOutput, squared_error, variance
+from sae.config import TopKConfig
+from sae.errors import UserError
+
+
+def keep_top(pre_acts: Float[Tensor, "*batch d_sae"], k: int) -> Float[Tensor, "*batch d_sae"]:
+    """The k largest entries of each row, negative ones set to 0, the rest 0."""
+    values, indices = pre_acts.topk(k, dim=-1, sorted=False)
+    return torch.zeros_like(pre_acts).scatter(-1, indices, torch.relu(values))
+
+
+class TopKSAE(SAE):
+    """Exactly k features per token (fewer where fewer than k pre-activations are positive)."""
+
+    def __init__(self, cfg: TopKConfig, d_in: int, d_sae: int) -> None:
+        super().__init__(d_in, d_sae)
+        if cfg.k > d_sae:
+            raise UserError(
+                f"k={cfg.k} features per token, but the SAE has only d_sae={d_sae} "
+                f"(d_in={d_in} × expansion_factor={cfg.expansion_factor}). Lower k or raise expansion_factor."
+            )
+        self.cfg = cfg
+        self.aux_k = min(cfg.aux_k or 2 ** round(math.log2(max(d_in / 2, 1))), d_sae)
+
+    @override
+    def activate(self, pre_acts: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_sae"]:
+        return keep_top(pre_acts, self.cfg.k)
+
+    @override
+    def losses(self, x: Float[Tensor, "batch d_in"], dead: Bool[Tensor, "d_sae"], sparsity_weight: float) -> Losses:
+        pre_acts = self.pre_acts(x)
+        feature_acts = self.activate(pre_acts)
+        reconstruction = self.decode(feature_acts)
+        mse = squared_error(x, reconstruction) / variance(x).clamp_min(1e-12)
+        auxk = self.cfg.aux_coefficient * self.auxiliary_loss(x - reconstruction, pre_acts, dead)
+        return Losses(mse + auxk, {"mse": mse, "auxk": auxk}, SAEOutput(feature_acts, reconstruction))
+
+    def auxiliary_loss(
+        self,
+        error: Float[Tensor, "batch d_in"],
+        pre_acts: Float[Tensor, "batch d_sae"],
+        dead: Bool[Tensor, "d_sae"],
+    ) -> Float[Tensor, ""]:
+        """Normalised error of reconstructing `error` from the strongest dead features alone.
+
+        Its gradient reaches both encoder and decoder of the dead features, and no others: the error is a constant.
+        """
+        n_dead = int(dead.sum())
+        if n_dead == 0:
+            return error.new_zeros(())
+        error = error.detach()
+        aux_acts = keep_top(pre_acts[:, dead], min(self.aux_k, n_dead))
+        loss = squared_error(error, aux_acts @ self.W_dec[dead]) / variance(error).clamp_min(1e-12)
+        return torch.nan_to_num(loss, nan=0.0, posinf=0.0, neginf=0.0)

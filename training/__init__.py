@@ -1,0 +1,1 @@
+"""Fitting many sparse autoencoders, evaluating them, and running work."""

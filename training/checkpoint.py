@@ -1,0 +1,66 @@
+"""The state of a training run in one safetensors file, from which it goes on with the same bytes.
+
+Tensors hold parameters, Adam's moments and the features' clocks; the file's metadata holds what is no tensor.
+No pickle anywhere.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from sae import artefact
+from sae.base import SAE
+
+FILE = "training_state.safetensors"
+
+
+class Clocks(NamedTuple):
+    """What is counted per feature."""
+
+    silent_tokens: Tensor
+    """[d_sae] int64, tokens since it last fired."""
+    fired: Tensor
+    """[d_sae] int64, tokens it fired on since the last row of the log."""
+
+
+class Progress(NamedTuple):
+    """Where training stands."""
+
+    step: int
+    """Steps done."""
+    log_bytes: int
+    """Length of the log at that moment; a resumed run cuts it back to this."""
+    window_tokens: int
+    """Tokens since the last row of the log."""
+
+
+def write(folder: Path, sae: SAE, optimiser: torch.optim.Adam, clocks: Clocks, progress: Progress) -> None:
+    """Writes a checkpoint, whole or not at all."""
+    tensors = {f"parameter/{name}": value for name, value in sae.state_dict().items()}
+    for name, parameter in sae.named_parameters():
+        for key, value in optimiser.state[parameter].items():
+            tensors[f"adam/{key}/{name}"] = value
+    tensors |= {f"clock/{name}": value for name, value in clocks._asdict().items()}
+    contiguous = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+    artefact.write_bytes(folder / FILE, save(contiguous, {"progress": json.dumps(progress._asdict())}))
+
+
+def read(folder: Path, sae: SAE, optimiser: torch.optim.Adam) -> tuple[Clocks, Progress] | None:
+    """Puts a checkpoint's state into an autoencoder and its optimiser, if there is one."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+        metadata: dict[str, Any] = file.metadata()
+    sae.load_state_dict({name: tensors[f"parameter/{name}"] for name in sae.state_dict()})
+    for name, parameter in sae.named_parameters():
+        keys = ("step", "exp_avg", "exp_avg_sq")
+        optimiser.state[parameter] = {key: tensors[f"adam/{key}/{name}"] for key in keys}
+    clocks = Clocks(**{name: tensors[f"clock/{name}"] for name in Clocks._fields})
+    return clocks, Progress(**json.loads(metadata["progress"]))

@@ -1,0 +1,106 @@
+"""Settings of training, evaluation, tracking, the engine and the cost estimate."""
+
+import os
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from sae.config import Settings
+
+
+class TrainingConfig(Settings, frozen=True):
+    """How every SAE of a run is fitted."""
+
+    n_tokens: PositiveInt = Field(
+        default=2_000_000, description="Tokens seen in training; the store is read again if it has fewer."
+    )
+    batch_tokens: PositiveInt = Field(default=4096, description="Tokens per optimiser step.")
+    lr: PositiveFloat = Field(default=1e-3, description="Learning rate of Adam after its warm-up.")
+    lr_warmup: float = Field(
+        default=0.05, ge=0, le=1, description="Share of the steps over which the learning rate rises from 0."
+    )
+    lr_decay: float = Field(
+        default=0.2, ge=0, le=1, description="Share of the steps, at the end, over which it falls to 0."
+    )
+    sparsity_warmup: float = Field(
+        default=0.1, ge=0, le=1, description="Share of the steps over which the sparsity penalty rises from 0."
+    )
+    gradient_clip: PositiveFloat = Field(default=1.0, description="Largest norm of a gradient.")
+    dead_after_tokens: PositiveInt | None = Field(
+        default=None,
+        description="A feature silent for so many tokens counts as dead; a tenth of n_tokens, at most 10 million, if unset.",
+    )
+    shuffle_tokens: PositiveInt = Field(
+        default=131_072, description="Rows that are mixed in memory, from blocks read in random order."
+    )
+    exclude_special_tokens: bool = Field(default=True, description="Leave out BOS, CLS, SEP and their kin.")
+    max_norm_ratio: PositiveFloat | None = Field(
+        default=10.0, description="Leave out rows whose norm is more than so many times the median (attention sinks)."
+    )
+    log_every_steps: PositiveInt = Field(default=20, description="Steps between two rows of the log.")
+    checkpoint_every_steps: PositiveInt = Field(
+        default=200, description="Steps between two checkpoints; what a kill can lose."
+    )
+
+    @property
+    def n_steps(self) -> int:
+        return max(self.n_tokens // self.batch_tokens, 1)
+
+    @property
+    def dead_window_tokens(self) -> int:
+        """Tokens of silence after which a feature counts as dead. Source: 10 million in Gao et al. 2024."""
+        return self.dead_after_tokens or min(10_000_000, max(self.n_tokens // 10, self.batch_tokens))
+
+
+class EvaluationConfig(Settings, frozen=True):
+    """What is measured on held-out documents."""
+
+    n_tokens: PositiveInt = Field(
+        default=200_000, description="Held-out rows for reconstruction and densities, at most."
+    )
+    splice_tokens: PositiveInt = Field(
+        default=16_384, description="Held-out tokens for what the spliced model loses, at most."
+    )
+
+
+class TrackingConfig(Settings, frozen=True):
+    """Where training is logged, beside the JSONL that is always written."""
+
+    wandb: Literal["offline", "online", "disabled"] = Field(
+        default="offline", description="W&B mode; only `online` uses the network. Never holds text."
+    )
+    project: str = Field(default="clinlens", description="W&B project.")
+
+
+class EngineConfig(Settings, frozen=True):
+    """How the work is spread."""
+
+    kind: Literal["inline", "processes"] = Field(
+        default="processes", description="One after another, or in a pool of processes."
+    )
+    workers: PositiveInt | None = Field(default=None, description="Processes; one per core if unset.")
+    threads: PositiveInt = Field(
+        default=1,
+        description="Threads of each worker's arithmetic. The same number gives the same bytes on any engine.",
+    )
+
+    @property
+    def n_workers(self) -> int:
+        if self.kind == "inline":
+            return 1
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.workers or max(cores // self.threads, 1)
+
+
+class CostConfig(Settings, frozen=True):
+    """Factors behind the report's energy, CO₂e and cost. Estimates: put your own in."""
+
+    cpu_core_watts: NonNegativeFloat = Field(
+        default=10.0, description="Power of one busy core with its share of memory and board, in watts."
+    )
+    gpu_watts: NonNegativeFloat = Field(default=400.0, description="Power of one busy GPU, in watts.")
+    pue: float = Field(default=1.5, ge=1, description="Power usage effectiveness of the building.")
+    kg_co2e_per_kwh: NonNegativeFloat = Field(default=0.45, description="Carbon intensity of the electricity.")
+    price_per_cpu_core_hour: NonNegativeFloat = Field(default=0.05, description="Price of a core for an hour.")
+    price_per_gpu_hour: NonNegativeFloat = Field(default=3.0, description="Price of a GPU for an hour.")
+    currency: str = Field(default="USD", description="Currency of the prices.")

@@ -1,0 +1,98 @@
+"""What the model loses when an autoencoder's reconstruction takes the place of its activations.
+
+For a decoder, over held-out tokens: cross-entropy of the next token with the clean, the spliced and the
+zero-ablated model, the KL divergence of the spliced model's answers from the clean one's, and
+
+    ce_loss_score = (CE_zero − CE_spliced) / (CE_zero − CE_clean)        1: nothing lost, 0: as bad as zeros
+
+Special tokens keep their activations when spliced, since no autoencoder was trained on them; positions that hold one
+are not scored; zero-ablation zeroes every position. These are the conventions of sae-lens' `run_evals`.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hooks import passage
+from hooks.hook_points import HookPoint
+from hooks.model import LanguageModel
+from hooks.windows import Batch
+from sae.base import SAE
+
+
+@dataclass
+class Answers:
+    """Sums over scored positions for one way of running the model."""
+
+    ce: float = 0.0
+    kl: float = 0.0
+    n_ce: int = 0
+    n_kl: int = 0
+
+    def add(self, log_probs: Tensor, clean: Tensor, batch: Batch, scored: Bool[Tensor, "batch position"]) -> None:
+        """Adds a batch, given log-probabilities of this way and of the clean model."""
+        targets = batch.input_ids[:, 1:]
+        has_next = scored[:, :-1] & batch.attention_mask[:, 1:].bool()
+        chosen = log_probs[:, :-1].gather(-1, targets[..., None])[..., 0]
+        self.ce -= float(chosen[has_next].double().sum())
+        self.n_ce += int(has_next.sum())
+        kl = (clean.exp() * (clean - log_probs)).sum(dim=-1)
+        self.kl += float(kl[scored].double().sum())
+        self.n_kl += int(scored.sum())
+
+
+@dataclass
+class Splice:
+    """Measures several autoencoders at one hook point, sharing the clean and the zero-ablated pass."""
+
+    lm: LanguageModel
+    point: HookPoint
+    saes: dict[str, SAE]
+    special_ids: Tensor
+    clean: Answers = field(default_factory=Answers)
+    zero: Answers = field(default_factory=Answers)
+    spliced: dict[str, Answers] = field(default_factory=dict)
+
+    def add(self, batch: Batch) -> None:
+        """Runs one batch every way."""
+        scored = batch.attention_mask.bool() & ~torch.isin(batch.input_ids, self.special_ids)
+        clean = self.log_probs(batch, None)
+        self.clean.add(clean, clean, batch, scored)
+        self.zero.add(self.log_probs(batch, torch.zeros_like), clean, batch, scored)
+        for name, sae in self.saes.items():
+            answers = self.spliced.setdefault(name, Answers())
+            answers.add(self.log_probs(batch, replacement(sae, scored)), clean, batch, scored)
+
+    def log_probs(self, batch: Batch, edit: passage.Edit | None) -> Float[Tensor, "batch position vocabulary"]:
+        """Next-token log-probabilities with the value at the hook point edited."""
+        edits = {} if edit is None else {self.point: edit}
+        found = passage.logits(self.lm, batch.input_ids, batch.attention_mask, edits)
+        return found.float().cpu().log_softmax(dim=-1)
+
+    def figures(self, name: str) -> dict[str, float]:
+        """The means for one autoencoder."""
+        spliced = self.spliced[name]
+        clean_ce, zero_ce = self.clean.ce / self.clean.n_ce, self.zero.ce / self.zero.n_ce
+        spliced_ce = spliced.ce / spliced.n_ce
+        return {
+            "ce_clean": clean_ce,
+            "ce_spliced": spliced_ce,
+            "ce_zero": zero_ce,
+            "ce_loss_score": (zero_ce - spliced_ce) / (zero_ce - clean_ce) if zero_ce != clean_ce else float("nan"),
+            "kl": spliced.kl / spliced.n_kl,
+            "kl_zero": self.zero.kl / self.zero.n_kl,
+            "n_tokens": spliced.n_ce,
+        }
+
+
+def replacement(sae: SAE, where: Bool[Tensor, "batch position"]) -> passage.Edit:
+    """An edit that puts the autoencoder's reconstruction at the marked positions."""
+
+    def edit(value: Tensor) -> Tensor:
+        rows = value.float().cpu()
+        reconstruction = sae(rows).reconstruction
+        return torch.where(where[..., None], reconstruction, rows).to(value)
+
+    return edit
