@@ -80,5 +80,5 @@ class CaptureConfig(Settings, frozen=True):
         description="Stored number format; `auto` keeps bfloat16 models as they are and others as float16, "
         "or float32 where float16 overflows.",
     )
-    batch_tokens: PositiveInt = Field(default=8192, description="Tokens per forward pass, padding included.")
+    batch_tokens: PositiveInt = Field(default=4096, description="Tokens per forward pass, padding included.")
     shard_tokens: PositiveInt = Field(default=65_536, description="Tokens per shard, at most; what a kill can lose.")

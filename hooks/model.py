@@ -182,8 +182,12 @@ def kind_of(cfg: ModelConfig, config: Any) -> Literal["decoder", "encoder"]:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The fast tokenizer of a model folder; only fast ones tell which characters a token stands for."""
-    from transformers import AutoTokenizer
+    """The fast tokenizer of a model folder; only fast ones tell which characters a token stands for.
+
+    Where there is a tokenizer.json it is used as it stands: transformers 5 would rebuild its parts after the model's
+    type, and so split words in another way than the file says. The special tokens come from the model's class.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -194,4 +198,7 @@ def load_tokenizer(folder: Path) -> Any:
         ) from error
     if not tokenizer.is_fast:
         raise UserError(f"{folder} has only a slow tokenizer, expected a tokenizer.json. Save a fast tokenizer there.")
+    file = folder / "tokenizer.json"
+    if file.is_file():
+        return PreTrainedTokenizerFast(tokenizer_file=str(file), **tokenizer.special_tokens_map)
     return tokenizer

@@ -13,10 +13,6 @@ from hooks.corpus import Document
 from hooks.model import LanguageModel
 from sae.errors import UserError
 
-SORT_WINDOW = 512
-"""Windows sorted by length together. Source: measured on clinical notes, 96 % of the tokens in a batch are then
-text, against 38 % in order of arrival."""
-
 
 class Tokens(NamedTuple):
     """The rows of one document: all its windows, one after another."""
@@ -117,16 +113,18 @@ def windows(tokens: list[Tokens], context_tokens: int) -> list[tuple[np.ndarray,
 
 
 def batches(tokens: list[Tokens], context_tokens: int, batch_tokens: int, pad_id: int) -> Iterator[Batch]:
-    """Windows sorted by length, in batches of at most `batch_tokens` tokens with padding."""
-    pieces = windows(tokens, context_tokens)
-    for first in range(0, len(pieces), SORT_WINDOW):
-        ordered = sorted(pieces[first : first + SORT_WINDOW], key=lambda piece: len(piece[0]))
-        group: list[tuple[np.ndarray, slice]] = []
-        for piece in ordered:
-            if group and (len(group) + 1) * len(piece[0]) > batch_tokens:
-                yield padded(group, pad_id)
-                group = []
-            group.append(piece)
+    """Windows sorted by length, in batches of at most `batch_tokens` tokens with padding.
+
+    Source of the sorting: measured on clinical notes, 38 % of the tokens of a batch are text in order of arrival,
+    over 90 % in order of length.
+    """
+    group: list[tuple[np.ndarray, slice]] = []
+    for piece in sorted(windows(tokens, context_tokens), key=lambda piece: len(piece[0])):
+        if group and (len(group) + 1) * len(piece[0]) > batch_tokens:
+            yield padded(group, pad_id)
+            group = []
+        group.append(piece)
+    if group:
         yield padded(group, pad_id)
 
 

@@ -74,9 +74,16 @@ def measured(stage: str, run: Path) -> Iterator[None]:
 
 
 def cpu_seconds() -> float:
-    """Processor time of this process and of its ended children."""
+    """Processor time of this process and of its children, ended or at work."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    total = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    for child in psutil.Process().children(recursive=True):
+        try:
+            times = child.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total
 
 
 def has_gpu() -> bool:

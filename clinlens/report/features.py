@@ -128,7 +128,7 @@ def features(sae: SAEResult, examples: FeatureExamples, cfg: ReportConfig, seed:
 def concepts_of(sae: SAEResult) -> dict[int, list[tuple[str, float]]]:
     """Concepts by the feature that was chosen for them, best first."""
     found: dict[int, list[tuple[str, float]]] = {}
-    for name, concept in ({} if sae.concepts is None else sae.concepts["concepts"]).items():
+    for name, concept in sae.found.items():
         found.setdefault(concept["feature"], []).append((name, concept["auroc"]))
     return {index: sorted(pairs, key=lambda pair: (-pair[1], pair[0])) for index, pairs in found.items()}
 

@@ -70,6 +70,16 @@ class SAEResult:
         return [] if self.evaluation is None else self.evaluation["density"]
 
     @property
+    def found(self) -> dict[str, dict[str, Any]]:
+        """Best feature and figures of each measured concept, by name."""
+        return {} if self.concepts is None else self.concepts["concepts"]
+
+    @property
+    def n_recovered(self) -> int:
+        """Concepts that reach the threshold."""
+        return 0 if self.concepts is None else self.concepts["n_recovered"]
+
+    @property
     def concept_threshold(self) -> float:
         """AUROC from which a concept counts as recovered."""
         return float((self.concepts or {}).get("settings", {}).get("auroc", CONCEPT_AUROC))
@@ -103,11 +113,14 @@ class RunResult:
 
     @cached_property
     def short_names(self) -> dict[str, str]:
-        """`layer 3` for a hook point where all are of one kind; else the full name."""
+        """`layer 3` for a hook point where all are of one kind; else `layer 3 resid_post`."""
         points = {name: parse(name) for name in self.hook_points}
-        is_one_kind = len({point.kind for point in points.values()}) == 1
-        is_short = is_one_kind and all(point.layer is not None for point in points.values())
-        return {name: f"layer {point.layer}" if is_short else name for name, point in points.items()}
+        kind = {name: point.kind.replace("hook_", "") for name, point in points.items()}
+        is_one_kind = len(set(kind.values())) == 1
+        return {
+            name: kind[name] if point.layer is None else f"layer {point.layer}{'' if is_one_kind else f' {kind[name]}'}"
+            for name, point in points.items()
+        }
 
     @cached_property
     def variants(self) -> dict[str, str]:
@@ -122,7 +135,7 @@ class RunResult:
 
     @property
     def has_concepts(self) -> bool:
-        return any(sae.concepts and sae.concepts["n_concepts"] for sae in self.saes)
+        return any(sae.found for sae in self.saes)
 
     @property
     def seed(self) -> int:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -68,16 +69,15 @@ def draw(figure: Figure, alt: str) -> Plot:
 def colours(hook_points: Sequence[str]) -> dict[str, str]:
     """A colour for each hook point; the palest yellows are left out, since they vanish on white."""
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(len(hook_points), 1)))
-    return {name: matplotlib.colors.to_hex(shade) for name, shade in zip(hook_points, shades, strict=False)}
+    return {name: to_hex(shade) for name, shade in zip(hook_points, shades, strict=False)}
 
 
 def place_legend(figure: Figure, run: RunResult, with_markers: bool) -> None:
     """Names the colours, and the markers where they are used, to the right of the panels."""
     shades = colours(run.hook_points)
     step = -(-len(shades) // LEGEND_ENTRIES)
-    handles = [
-        Line2D([], [], color=shades[name], linewidth=5, label=run.short_names[name]) for name in run.hook_points[::step]
-    ]
+    named = dict.fromkeys([*run.hook_points[::step], run.hook_points[-1]])
+    handles = [Line2D([], [], color=shades[name], linewidth=5, label=run.short_names[name]) for name in named]
     if with_markers:
         handles += [
             Line2D([], [], color="#3c4650", marker=MARKERS[n % len(MARKERS)], linestyle="none", label=name)
@@ -122,7 +122,14 @@ def scatter(axes: Axes, run: RunResult, points: Iterable[tuple[SAEResult, float]
         marker = MARKERS[run.architectures.index(sae.architecture) % len(MARKERS)]
         l0 = (sae.reconstruction or {})["l0"]
         axes.plot(
-            l0, value, marker, color=shades[sae.hook_point], markersize=8, markeredgecolor="white", markeredgewidth=0.8
+            l0,
+            value,
+            marker,
+            color=shades[sae.hook_point],
+            markersize=8,
+            markeredgecolor="white",
+            markeredgewidth=0.8,
+            alpha=0.9,
         )
     axes.set_xlabel("L0 (active features per token)")
     axes.margins(0.12)
@@ -211,13 +218,15 @@ def recovery(run: RunResult) -> Plot:
     by_kind = sorted(run.saes, key=lambda sae: (rank_of_architecture(sae), sae.settings))
     variants = list(dict.fromkeys(run.variants[sae.settings] for sae in by_kind))
     width = 0.8 / len(variants)
+    names = [run.short_names[name] for name in run.hook_points]
+    is_crowded = sum(map(len, names)) > 90
     with matplotlib.rc_context({**STYLE, "axes.grid.axis": "y"}):
-        figure, axes = panels(1, 2.8)
+        figure, axes = panels(1, 3.8 if is_crowded else 2.8)
         for number, variant in enumerate(variants):
             found = [
-                (run.hook_points.index(sae.hook_point), sae.concepts["n_recovered"], sae.concepts["n_concepts"])
+                (run.hook_points.index(sae.hook_point), sae.n_recovered, len(sae.found))
                 for sae in run.saes
-                if run.variants[sae.settings] == variant and sae.concepts and sae.concepts["n_concepts"]
+                if run.variants[sae.settings] == variant and sae.found
             ]
             places = [place + (number - (len(variants) - 1) / 2) * width for place, _, _ in found]
             shares = [100 * n / of for _, n, of in found]
@@ -226,8 +235,6 @@ def recovery(run: RunResult) -> Plot:
             )
             if len(run.saes) <= 24:
                 axes[0, 0].bar_label(bars, [str(n) for _, n, _ in found], fontsize=8, padding=1)
-        names = [run.short_names[name] for name in run.hook_points]
-        is_crowded = sum(map(len, names)) > 90
         axes[0, 0].set_xticks(
             range(len(names)), names, rotation=60 if is_crowded else 0, ha="right" if is_crowded else "center"
         )

@@ -232,13 +232,14 @@ reachScrolling();
 document.addEventListener("toggle", reachScrolling, true);
 if (data.saes.length) {
   byId("sae").append(...data.saes.map((sae) => Object.assign(element("option", { text: sae.label }), { value: sae.key })));
-  byId("sae").addEventListener("change", () => {
+  const startAgain = () => {
     state.sae = data.saes.find((sae) => sae.key === byId("sae").value);
     state.feature = null;
     showList();
-  });
+  };
+  byId("sae").addEventListener("change", startAgain);
   byId("filter").addEventListener("input", showList);
-  byId("sort").addEventListener("change", showList);
+  byId("sort").addEventListener("change", startAgain);
   byId("values").addEventListener("change", () => byId("detail").classList.toggle("with-values", byId("values").checked));
   byId("list").addEventListener("keydown", moveInList);
   document.querySelector(".controls").addEventListener("submit", (event) => event.preventDefault());

@@ -1,6 +1,5 @@
 """The report's first sentences, made from the figures alone."""
 
-from collections.abc import Callable
 from pathlib import PurePath
 
 from clinlens.report.gather import RunResult, SAEResult
@@ -32,9 +31,9 @@ def what_was_made(run: RunResult) -> str:
     origin = run.manifest["origin"]
     tokens = n_tokens(run, "train") + n_tokens(run, "held_out")
     return (
-        f"{count(len(run.saes), 'sparse autoencoder')} ({', '.join(run.architectures)}) for the activations of "
+        f"{count(len(run.saes), 'sparse autoencoder')} ({', '.join(run.architectures)}) for the activations of the model "
         f"{short_name(origin['model']['model'])} at {count(len(run.hook_points), 'hook point')}, "
-        f"from {tokens:,} tokens of {short_name(origin['corpus']['name'])}."
+        f"from {tokens:,} tokens of the corpus {short_name(origin['corpus']['name'])}."
     )
 
 
@@ -50,6 +49,11 @@ def reconstruction(run: RunResult) -> list[str]:
     if not measured:
         return ["None of them was evaluated on held-out documents yet, so there are no figures of fidelity."]
     best, figures = max(measured, key=lambda pair: pair[1]["explained_variance"])
+    if len(run.saes) == 1:
+        return [
+            f"On held-out documents it explains {100 * figures['explained_variance']:.1f} % of the activations’ variance "
+            f"with {figures['l0']:.1f} active features per token."
+        ]
     variance = spread([100 * found["explained_variance"] for _, found in measured], 1)
     l0 = spread([found["l0"] for _, found in measured], 1)
     missing = len(run.saes) - len(measured)
@@ -68,9 +72,10 @@ def splice(run: RunResult) -> list[str]:
     if measured:
         scores = spread([found["ce_loss_score"] for _, found in measured], 3)
         best, figures = max(measured, key=lambda pair: pair[1]["ce_loss_score"])
+        which = f"the best is {run.label(best)}, " if len(measured) > 1 else ""
         return [
             f"With a reconstruction in the place of the activations, the model keeps a CE loss score of {scores}; "
-            f"the best is {run.label(best)}, with a cross-entropy of {figures['ce_spliced']:.3f} nats "
+            f"{which}with a cross-entropy of {figures['ce_spliced']:.3f} nats "
             f"per token where the untouched model has {figures['ce_clean']:.3f}."
         ]
     if any(sae.evaluation for sae in run.saes):
@@ -90,20 +95,22 @@ def dead(run: RunResult) -> list[str]:
 
 def concepts(run: RunResult) -> list[str]:
     """Concept recovery, where there is any; else why not."""
-    measured = [sae for sae in run.saes if sae.concepts and sae.concepts["n_concepts"]]
-    if not measured:
+    if not run.has_concepts:
         return [no_concepts(run)]
-    n_recovered: Callable[[SAEResult], int] = lambda sae: (sae.concepts or {})["n_recovered"]  # noqa: E731
-    best = max(measured, key=n_recovered)
+    best = max(run.saes, key=lambda sae: sae.n_recovered)
     places = best_places(run)
-    together = sum(
-        (sae.concepts or {})["concepts"][name]["auroc"] >= sae.concept_threshold for name, sae in places.items()
-    )
+    together = sum(sae.found[name]["auroc"] >= sae.concept_threshold for name, sae in places.items())
+    found = f"{best.n_recovered} of {len(best.found)}"
     return [
-        f"{run.label(best)} recovers most concepts: {n_recovered(best)} of {(best.concepts or {})['n_concepts']} have a feature "
-        f"with AUROC ≥ {best.concept_threshold:g}. Taking for each concept the SAE that did best on the documents of the choice, "
-        f"{together} of {len(places)} are recovered."
+        f"{run.label(best)} recovers most concepts: {found} have a feature with AUROC ≥ {best.concept_threshold:g} "
+        f"({count(n_features(best), 'different feature')}). Taking for each concept the SAE that did best on the "
+        f"documents of the choice, {together} of {len(places)} are recovered."
     ]
+
+
+def n_features(sae: SAEResult) -> int:
+    """Different features behind the recovered concepts: one that fires on every drug can be the best for several."""
+    return len({concept["feature"] for concept in sae.found.values() if concept["auroc"] >= sae.concept_threshold})
 
 
 def no_concepts(run: RunResult) -> str:

@@ -60,7 +60,7 @@ def percent(share: float | None) -> str:
 
 def recovered(sae: SAEResult) -> str:
     """Concepts recovered, of how many."""
-    return f"{sae.concepts['n_recovered']}/{sae.concepts['n_concepts']}" if sae.concepts else NOTHING
+    return f"{sae.n_recovered}/{len(sae.found)}" if sae.concepts else NOTHING
 
 
 def named(run: RunResult, sae: SAEResult, *values: str) -> list[Cell]:
@@ -99,7 +99,9 @@ def main_table(run: RunResult) -> Table:
                 recovered(sae),
             )
         )  # fmt: skip
-    return Table("Figures on held-out documents, for each hook point and architecture", columns, rows, n_headers=2)
+    first = run.hook_points[0]
+    caption = f"Figures on held-out documents, for each hook point and SAE ({run.short_names[first]} is {first})"
+    return Table(caption, columns, rows, n_headers=2)
 
 
 def training_table(run: RunResult) -> Table:
@@ -161,16 +163,16 @@ def best_places(run: RunResult) -> dict[str, SAEResult]:
     """For each concept the autoencoder with the best AUROC on the documents of the choice, never of the estimate."""
     found: dict[str, SAEResult] = {}
     for sae in run.saes:
-        for name, concept in (sae.concepts or {"concepts": {}})["concepts"].items():
+        for name, concept in sae.found.items():
             best = found.get(name)
-            if best is None or concept["auroc_in_choice"] > (best.concepts or {})["concepts"][name]["auroc_in_choice"]:
+            if best is None or concept["auroc_in_choice"] > best.found[name]["auroc_in_choice"]:
                 found[name] = sae
     return dict(sorted(found.items()))
 
 
 def concept_row(sae: SAEResult, name: str, listed: set[str]) -> list[Cell]:
     """Feature and figures of one concept; the feature leads to the browser where it is listed there."""
-    concept = (sae.concepts or {})["concepts"][name]
+    concept = sae.found[name]
     place = f"{sae.hook_point}/{sae.sae_id}/{concept['feature']}"
     link = Cell(str(concept["feature"]), f"#feature/{place}" if place in listed else "")
     figures = (fixed(concept["auroc"], 3), fixed(concept["auroc_in_choice"], 3), f"{concept['n_mentions']:,}")
@@ -191,8 +193,8 @@ def concept_tables(run: RunResult, listed: set[str]) -> list[Table]:
         Table(
             f"{run.label(sae)}: {recovered(sae)} recovered",
             columns,
-            [[Cell(name), *concept_row(sae, name, listed)] for name in sorted(sae.concepts["concepts"])],
+            [[Cell(name), *concept_row(sae, name, listed)] for name in sorted(sae.found)],
         )
         for sae in run.saes
-        if sae.concepts and sae.concepts["n_concepts"]
+        if sae.found
     ]

@@ -140,7 +140,7 @@ def test_states_figures_hashes_and_the_caveat(page: Page):
         "1/2",
     ):
         assert words in page.text
-    assert "3 documents" not in page.text
+    assert "1 of 2 have a feature with AUROC ≥ 0.95 (1 different feature)" in page.text
     assert "30 documents, 3,000 tokens" in page.text
     assert "02 January 2026, 03:03 UTC" in page.text
     assert "4 of 48 features (8.3 %) never fired" in page.text

@@ -1,0 +1,232 @@
+"""The store holds what the model says, survives kills, and refuses what it should."""
+
+import errno
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from hooks import capture, corpus, passage, shard
+from hooks.capture import Job
+from hooks.config import CaptureConfig, CorpusConfig, ModelConfig
+from hooks.hook_points import HookPoint
+from hooks.model import load
+from hooks.shard import ShardReader
+from hooks.store import Store
+from sae.errors import UserError
+from tests.tiny import write_tiny_model
+
+POINTS = ("blocks.*.hook_resid_post", "blocks.1.attn.hook_z")
+
+
+def nothing(_amount: int) -> None:
+    """No progress bar."""
+
+
+def job_of(model: Path, notes: Path, **settings: Any) -> Job:
+    values: dict[str, Any] = {"hook_points": POINTS, "context_tokens": 16, "shard_tokens": 200, "dtype": "float32"}
+    return Job(
+        ModelConfig(name=str(model)),
+        CorpusConfig(name=str(notes), group_column="patient", span_column="spans"),
+        CaptureConfig(**(values | settings)),
+        seed=0,
+    )
+
+
+def make(job: Job, folder: Path) -> Store:
+    docs = corpus.read(job.corpus)
+    plan = capture.prepare(job, docs, load(job.model), folder)
+    for task in plan.missing:
+        task.run(nothing)
+    return capture.conclude(plan)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_every_row_is_the_models_value_for_its_document_and_position(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    job = job_of(tiny_model, tiny_corpus)
+    store, lm, docs = make(job, tmp_path), load(job.model), corpus.read(job.corpus)
+    point = HookPoint(2, "hook_resid_post")
+    seen: set[int] = set()
+    for reader in store.shards("train") + store.shards("held_out"):
+        for number in np.unique(reader.index["document"]):
+            rows = np.flatnonzero(reader.index["document"] == number)
+            assert reader.index["position"][rows].tolist() == list(range(len(rows)))
+            words = docs[int(number)].text.split()
+            ids = [1, *lm.tokenizer.convert_tokens_to_ids(words)][:16]
+            assert reader.index["token_id"][rows[:16]].tolist() == ids
+            assert reader.index["is_special"][rows[0]] == 1
+            value = passage.record(lm, [point], torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.long))[point][0]
+            stored = reader.acts(str(point), int(rows[0]), int(rows[0]) + len(ids))
+            assert (stored - value).abs().max() <= 1e-5
+            seen.add(int(number))
+    assert seen == set(range(60))
+
+
+def test_h5py_alone_reads_what_the_reader_reads(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    store = make(job_of(tiny_model, tiny_corpus), tmp_path)
+    entry = store.manifest["shards"][0]
+    reader = ShardReader(tmp_path / entry["file"])
+    with h5py.File(tmp_path / entry["file"]) as file:
+        for point, width in store.hook_points.items():
+            acts = file[f"acts/{point}"]
+            assert acts.shape == (entry["n_tokens"], width)  # type: ignore[union-attr]
+            assert np.array_equal(acts[3:9], reader.acts(point, 3, 9).numpy())  # type: ignore[index]
+            assert np.allclose(np.linalg.norm(acts[...], axis=1), reader.norm(point), rtol=1e-5)  # type: ignore[index]
+        assert file.attrs["complete"]
+        assert file.attrs["weight_hash"] == store.origin["model"]["weight_hash"]
+
+
+def test_the_two_sides_share_no_document_and_no_text(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    job = job_of(tiny_model, tiny_corpus)
+    store, docs = make(job, tmp_path), corpus.read(job.corpus)
+    train, held_out = ({docs[int(n)].text for r in store.shards(s) for n in r.index["document"]} for s in ("train", "held_out"))
+    assert train
+    assert held_out
+    assert not train & held_out
+
+
+@pytest.mark.parametrize("lost", ["shard-00001.h5", "shard-00001.json", "manifest.json"])
+def test_what_a_kill_left_out_is_made_again_with_the_same_bytes(tiny_model: Path, tiny_corpus: Path, tmp_path: Path, lost: str):
+    job = job_of(tiny_model, tiny_corpus)
+    make(job, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    (tmp_path / "killed" / "manifest.json").unlink()
+    (tmp_path / "killed" / lost).unlink(missing_ok=True)
+    (tmp_path / "killed" / ".shard-00001.h5.1234.part").write_bytes(b"half")
+    docs = corpus.read(job.corpus)
+    missing = capture.prepare(job, docs, load(job.model), tmp_path / "killed").missing
+    assert len(missing) == (0 if lost == "manifest.json" else 1)
+    make(job, tmp_path / "killed")
+    (tmp_path / "killed" / ".shard-00001.h5.1234.part").unlink()
+    assert contents(tmp_path / "whole") == contents(tmp_path / "killed")
+
+
+def test_a_damaged_shard_is_named_and_alone_made_anew(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    job = job_of(tiny_model, tiny_corpus)
+    store = make(job, tmp_path)
+    before = contents(tmp_path)
+    path = tmp_path / "shard-00000.h5"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert store.verify() == ["shard-00000.h5"]
+    (tmp_path / "manifest.json").unlink()
+    docs = corpus.read(job.corpus)
+    assert [task.part.number for task in capture.prepare(job, docs, load(job.model), tmp_path).missing] == [0]
+    make(job, tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_another_model_may_not_write_into_a_store(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    make(job_of(tiny_model, tiny_corpus), tmp_path / "acts")
+    other = job_of(write_tiny_model(tmp_path / "other", "qwen2", seed=1), tiny_corpus)
+    docs = corpus.read(other.corpus)
+    with pytest.raises(UserError, match="holds the activations of another model, corpus or capture setting"):
+        capture.finished(other, docs, tmp_path / "acts")
+    (tmp_path / "acts" / "manifest.json").unlink()
+    with pytest.raises(UserError, match="Give this run another `folder`, or delete that one"):
+        capture.prepare(other, docs, load(other.model), tmp_path / "acts")
+
+
+def test_a_finished_store_is_found_without_loading_the_model(
+    tiny_model: Path, tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    job = job_of(tiny_model, tiny_corpus)
+    make(job, tmp_path)
+    monkeypatch.setattr(capture, "load", lambda _: pytest.fail("the model was loaded"))
+    assert capture.finished(job, corpus.read(job.corpus), tmp_path) is not None
+
+
+@pytest.mark.parametrize(("dtype", "stored"), [("float16", "float16"), ("auto", "float16"), ("bfloat16", "bfloat16")])
+def test_number_formats_round_as_they_should(dtype: str, stored: str, tmp_path: Path):
+    acts = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
+    found = shard.encode(acts, dtype, "x")
+    assert found.dtype == stored
+    index = {name: np.zeros(10, np.int32) for name in shard.INDEX_COLUMNS}
+    shard.write(tmp_path / "s.h5", index, {"x": found}, {})
+    expected = acts.half().float() if stored == "float16" else acts.bfloat16().float()
+    assert torch.equal(ShardReader(tmp_path / "s.h5").acts("x", 2, 7), expected[2:7])
+
+
+def test_a_bfloat16_model_is_kept_without_loss():
+    acts = torch.randn(10, 4).bfloat16()
+    found = shard.encode(acts, "auto", "x")
+    assert torch.equal(torch.from_numpy(found.values).view(torch.bfloat16), acts)
+
+
+def test_auto_falls_back_to_float32_where_float16_overflows():
+    assert shard.encode(torch.tensor([[70_000.0, 1.0]]), "auto", "x").dtype == "float32"
+
+
+def test_float16_overflow_is_an_error_when_float16_was_asked_for():
+    with pytest.raises(UserError) as error:
+        shard.encode(torch.tensor([[70_000.0, 1.0]]), "float16", "blocks.0.hook_resid_post")
+    assert str(error.value) == (
+        "The activations at blocks.0.hook_resid_post reach 7e+04, but float16 ends at 65504. "
+        "Set capture.dtype to auto, float32 or bfloat16."
+    )
+
+
+def test_activations_that_are_no_numbers_are_an_error():
+    with pytest.raises(UserError, match=r"not finite \(row 1 of the shard\), expected numbers"):
+        shard.encode(torch.tensor([[1.0], [torch.nan]]), "auto", "x")
+
+
+def test_a_disk_that_is_too_small_is_refused_before_the_first_byte(
+    tiny_model: Path, tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(capture.shutil, "disk_usage", lambda _: usage(0, 0, 1000))
+    job = job_of(tiny_model, tiny_corpus)
+    with pytest.raises(UserError, match=r"need about .* GB, but the disk of .* has 0.0 GB free"):
+        capture.prepare(job, corpus.read(job.corpus), load(job.model), tmp_path / "acts")
+    assert list((tmp_path / "acts").iterdir()) == []
+
+
+def test_a_disk_that_fills_up_leaves_whole_shards_and_says_so(
+    tiny_model: Path, tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    job = job_of(tiny_model, tiny_corpus)
+    plan = capture.prepare(job, corpus.read(job.corpus), load(job.model), tmp_path)
+    plan.missing[0].run(nothing)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shard.artefact, "publish", full)
+    with pytest.raises(UserError, match=r"is full; the shards before shard-00001.h5 are whole. Free some space"):
+        plan.missing[1].run(nothing)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["shard-00000.h5", "shard-00000.json"]
+
+
+def test_documents_that_are_too_short_are_counted_not_quoted(tiny_model: Path, tmp_path: Path):
+    path = tmp_path / "notes.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in ("fever and pain", "", "cough")))
+    job = job_of(tiny_model, path)
+    job = job._replace(corpus=CorpusConfig(name=str(path)))
+    docs = corpus.read(job.corpus)
+    with pytest.raises(UserError) as error:
+        capture.prepare(job, docs, load(job.model), tmp_path / "acts")
+    assert str(error.value) == (
+        "2 of 3 documents have fewer than 2 tokens (the first is row 1), expected text in each. "
+        "Remove them, or set corpus.short_documents=skip."
+    )
+
+
+
+def test_stored_values_equal_transformer_lens(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    from hooks.crosscheck import transformer_lens_difference
+
+    job = job_of(tiny_model, tiny_corpus)
+    differences = transformer_lens_difference(make(job, tmp_path), load(job.model))
+    assert set(differences) == {*(f"blocks.{n}.hook_resid_post" for n in range(3)), "blocks.1.attn.hook_z"}
+    assert all(value is not None and value <= 5e-6 for value in differences.values())
