@@ -1,0 +1,160 @@
+"""Training lowers the loss, resumes to the same bytes, and saves what was trained."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from hooks.store import Store
+from sae import saelens_format
+from sae.config import JumpReLUConfig, L1Config, SAEConfig, TopKConfig
+from sae.errors import UserError
+from training import fit as fits
+from training.config import TrackingConfig, TrainingConfig
+from training.fit import Fit, fit
+from training.schedule import lr_factor, sparsity_weight
+
+CONFIGS: list[SAEConfig] = [
+    L1Config(expansion_factor=2, l1_coefficient=0.1),
+    TopKConfig(expansion_factor=2, k=6),
+    JumpReLUConfig(expansion_factor=2, target_l0=6),
+]
+SETTINGS = TrainingConfig(
+    n_tokens=32 * 60, batch_tokens=32, lr=5e-3, log_every_steps=7, checkpoint_every_steps=11, dead_after_tokens=128
+)
+QUIET = TrackingConfig(wandb="disabled")
+
+
+def task(run: Path, cfg: SAEConfig, training: TrainingConfig = SETTINGS) -> Fit:
+    return Fit(run, "blocks.1.hook_resid_post", cfg, training, 0, Store.open(run / "acts").id, 1)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def nothing(_amount: int) -> None:
+    """No progress bar."""
+
+
+class Killed(BaseException):
+    """Stands for a process that ends here and now."""
+
+
+def killer(after_tokens: int) -> Callable[[int], None]:
+    """A progress that ends the run once so many tokens were done."""
+    seen = [0]
+
+    def done(amount: int) -> None:
+        seen[0] += amount
+        if seen[0] >= after_tokens:
+            raise Killed
+
+    return done
+
+
+@pytest.fixture
+def run(run_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the run folder, without SAEs."""
+    shutil.copytree(run_folder / "acts", tmp_path / "run" / "acts")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("cfg", CONFIGS, ids=lambda cfg: cfg.architecture)
+def test_training_explains_more_variance_than_the_start(run: Path, cfg: SAEConfig):
+    fit(task(run, cfg), QUIET, nothing)
+    rows = [json.loads(line) for line in (task(run, cfg).folder / "history.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 60
+    assert rows[-1]["explained_variance"] > rows[0]["explained_variance"]
+    assert rows[-1]["explained_variance"] > 0.5
+    metrics = json.loads((task(run, cfg).folder / "metrics.json").read_text())
+    assert metrics == rows[-1]
+
+
+@pytest.mark.parametrize("cfg", CONFIGS, ids=lambda cfg: cfg.architecture)
+@pytest.mark.parametrize("steps", [3, 11, 25, 60])
+def test_a_run_killed_at_any_step_ends_in_the_same_bytes(run: Path, tmp_path: Path, cfg: SAEConfig, steps: int):
+    fit(task(run, cfg), QUIET, nothing)
+    whole = contents(task(run, cfg).folder)
+    other = tmp_path / "other"
+    shutil.copytree(run / "acts", other / "acts")
+    with pytest.raises(Killed):
+        fit(task(other, cfg), QUIET, killer(32 * steps))
+    assert not task(other, cfg).is_complete
+    fit(task(other, cfg), QUIET, nothing)
+    assert contents(task(other, cfg).folder) == whole
+
+
+def test_a_kill_between_training_and_saving_loses_nothing(run: Path, monkeypatch: pytest.MonkeyPatch):
+    cfg = CONFIGS[1]
+    with monkeypatch.context() as patch:
+        patch.setattr(fits, "finish", lambda *_: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            fit(task(run, cfg), QUIET, nothing)
+    stepped: list[int] = []
+    fit(task(run, cfg), QUIET, stepped.append)
+    assert stepped == [32 * 60]  # all of it was done before
+    assert task(run, cfg).is_complete
+
+
+def test_a_complete_fit_does_nothing(run: Path):
+    fit(task(run, CONFIGS[0]), QUIET, nothing)
+    before = contents(task(run, CONFIGS[0]).folder)
+    fit(task(run, CONFIGS[0]), QUIET, lambda _: pytest.fail("it trained again"))
+    assert contents(task(run, CONFIGS[0]).folder) == before
+
+
+def test_the_saved_sae_reconstructs_raw_activations(run: Path):
+    cfg = CONFIGS[1]
+    fit(task(run, cfg), QUIET, nothing)
+    sae = saelens_format.load(task(run, cfg).folder)
+    shard = Store.open(run / "acts").shards("train")[0]
+    x = shard.acts("blocks.1.hook_resid_post", 0, shard.n_tokens)[torch.from_numpy(~shard.is_special)]
+    left = (x - sae(x).reconstruction).square().sum() / (x - x.mean(0)).square().sum()
+    assert float(left) < 0.5
+
+
+def test_every_setting_that_decides_the_result_is_in_its_name(run: Path):
+    first = task(run, CONFIGS[1])
+    assert first.key != task(run, TopKConfig(expansion_factor=2, k=7)).key
+    assert first.key != task(run, CONFIGS[1], SETTINGS.model_copy(update={"lr": 1e-3})).key
+    assert first.key != Fit(run, "blocks.2.hook_resid_post", CONFIGS[1], SETTINGS, 0, first.store_id, 1).key
+    assert first.sae_id.startswith("topk-x2-k6-")
+
+
+def test_a_loss_that_is_no_number_stops_with_a_sentence(run: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(self, x, dead, sparsity_weight):
+        output = self(x)
+        return fits_losses(torch.tensor(torch.nan), {}, output)
+
+    from sae.base import Losses as fits_losses
+    from sae.topk import TopKSAE
+
+    monkeypatch.setattr(TopKSAE, "losses", broken)
+    with pytest.raises(UserError, match=r"is nan at step 1, expected a number. Lower training.lr"):
+        fit(task(run, CONFIGS[1]), QUIET, nothing)
+
+
+def test_the_learning_rate_rises_stays_and_falls():
+    cfg = TrainingConfig(n_tokens=1000, batch_tokens=10, lr_warmup=0.1, lr_decay=0.2, sparsity_warmup=0.5)
+    factors = [lr_factor(step, cfg) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9] == factors[50] == factors[80] == 1.0
+    assert factors[99] == pytest.approx(0.05)
+    assert sparsity_weight(24, cfg) == pytest.approx(0.5)
+    assert sparsity_weight(60, cfg) == 1.0
+
+
+def test_wandb_offline_holds_the_same_figures_and_no_text(run: Path):
+    cfg = CONFIGS[1]
+    fit(task(run, cfg), TrackingConfig(wandb="offline"), nothing)
+    (log,) = run.glob("wandb/offline-run-*/run-*.wandb")
+    data = log.read_bytes()
+    assert b"explained_variance" in data
+    assert b"log10_feature_density" in data
+    assert b"fever" not in data
+    rows = (task(run, cfg).folder / "history.jsonl").read_text().splitlines()
+    assert len(rows) == 60 // 7 + 1
