@@ -4,7 +4,7 @@
 2. The strongest windows of each feature are kept (top), with the feature's value on every token around the peak.
 3. Beside them a uniform random sample of the windows it fires in (each gets a random key, the largest keys stay),
    which is sorted and thinned at the end to an equal number per quantile.
-4. And a uniform random sample of windows in which it is silent (contrasts).
+4. And a uniform random sample of windows in which, and beside which, it is silent (contrasts).
 
 Memory is d_sae × contexts × window_tokens, whatever the number of tokens.
 """
@@ -94,7 +94,8 @@ class Search:
         self.top = self.keep(self.top, peak.where(fires, -torch.inf), peak, row, acts, document, first_row)
         self.sample = self.keep(self.sample, random.where(fires, -torch.inf), peak, row, acts, document, first_row)
         middle = middles(windows, len(acts))[:, None].expand_as(row)
-        self.silent = self.keep(self.silent, random.where(~fires, -torch.inf), peak, middle, acts, document, first_row)
+        quiet = ~fires_near(fires, document[windows])
+        self.silent = self.keep(self.silent, random.where(quiet, -torch.inf), peak, middle, acts, document, first_row)
 
     def keep(
         self, kept: Kept, key: Tensor, peak: Tensor, row: Tensor, acts: Tensor, document: Tensor, first_row: int
@@ -137,6 +138,15 @@ def peaks(acts: Float[Tensor, "rows d_sae"], starts: Int[Tensor, "windows"], len
     rows = (starts[:, None] + torch.arange(length)).clamp_max(len(acts) - 1)
     values, offset = acts[rows].masked_fill(~inside[..., None], -1.0).max(dim=1)
     return values, starts[:, None] + offset
+
+
+def fires_near(fires: Bool[Tensor, "windows d_sae"], document: Int[Tensor, "windows"]) -> Bool[Tensor, "windows d_sae"]:
+    """Whether a feature fires in a window or the one before or after it, which a context around its middle may show."""
+    together = (document[1:] == document[:-1])[:, None]
+    near = fires.clone()
+    near[1:] |= fires[:-1] & together
+    near[:-1] |= fires[1:] & together
+    return near
 
 
 def middles(starts: Int[Tensor, "windows"], n_rows: int) -> Int[Tensor, "windows"]:

@@ -150,5 +150,17 @@ def located(kept: Kept, index: dict[str, np.ndarray], window: int) -> Contexts:
 
 
 def vocabulary(tokenizer: Any) -> list[str]:
-    """The text of every token id, so that readers of examples need no tokenizer."""
-    return [tokenizer.decode([token_id]) for token_id in range(len(tokenizer))]
+    """The text of every token id as it stands within a text, so that readers of examples need no tokenizer.
+
+    Decoded after another token, since some tokenizers drop the space before the first one.
+    """
+    first = next(
+        i for i in range(len(tokenizer)) if i not in tokenizer.all_special_ids and decoded(tokenizer, i).strip()
+    )
+    before_it = len(decoded(tokenizer, first))
+    return [decoded(tokenizer, first, token_id)[before_it:] for token_id in range(len(tokenizer))]
+
+
+def decoded(tokenizer: Any, *token_ids: int) -> str:
+    """The text of some tokens, spaces left as they are."""
+    return tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False)

@@ -101,9 +101,15 @@ def validated(values: dict[str, Any], source: str) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        details = error.errors()
+        places = [detail["loc"] for detail in error.errors()]
+        details = [detail for detail in error.errors() if not follows_from(detail["loc"], places)]
         more = f" ({len(details) - 1} more after it)" if len(details) > 1 else ""
         raise UserError(f"{source}{more}: {sentence(details[0])}") from None
+
+
+def follows_from(place: tuple[int | str, ...], places: list[tuple[int | str, ...]]) -> bool:
+    """Whether a mistake is only that something inside it is one: a list without its wrong entry is too short."""
+    return any(len(other) > len(place) and other[: len(place)] == place for other in places)
 
 
 def sentence(detail: ErrorDetails) -> str:
@@ -120,6 +126,8 @@ def sentence(detail: ErrorDetails) -> str:
     if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
         found = detail["input"].get("architecture") if isinstance(detail["input"], dict) else detail["input"]
         return f"{key}.architecture is {found!r}, expected one of {', '.join(ARCHITECTURES)}. Correct it."
+    if detail["type"] == "too_short":
+        return f"{key} is empty, expected at least one entry. Add one."
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
     if detail["type"] == "value_error":
         return f"{message}. Correct it."
@@ -157,8 +165,10 @@ def apply(override: str, values: dict[str, Any]) -> None:
     for section in sections:
         if isinstance(place, list):
             place = place[int(section)] if section.isdigit() and int(section) < len(place) else None
-        elif isinstance(place, dict):
+        elif isinstance(place, dict) and not section.isdigit():
             place = place.setdefault(section, {})
+        else:
+            place = None
         if not isinstance(place, dict | list):
             raise UserError(
                 f"--set {override}: {section!r} is no section, expected section.key=value. Correct the path."

@@ -228,9 +228,11 @@ class Run:
         """Runs stages in order, alone in the folder, and gathers their results."""
         result: dict[str, Any] = {"folder": str(self.folder)}
         with alone_in(self.folder), Engine(self.cfg.engine) as self._engine:
-            config.write(self.cfg, self.folder)
+            if not (self.folder / config.FILE).is_file():
+                config.write(self.cfg, self.folder)
             for name in names:
                 result |= getattr(self, name)()
+            config.write(self.cfg, self.folder)  # only now: a command that failed leaves the run's config as it was
         return result
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from clinlens import config
 from sae.errors import UserError
 
 HEADERS = {
@@ -55,7 +56,7 @@ def open_server(run: Path, host: str, port: int) -> ReportServer:
     Raises:
         UserError: There is no report, or the port is taken.
     """
-    report = (run if run.is_dir() else run.parent) / "report.html"
+    report = (config.read(run).folder if run.is_file() else run) / "report.html"
     if not report.is_file():
         raise UserError(f"{report} does not exist, expected a finished run. Run `clinlens run` with its config first.")
     try:

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -54,13 +54,17 @@ def shown_type(field: FieldInfo) -> str:
         return " \\| ".join(f"`{choice}`" for choice in choices)
     if isinstance(annotation, type):
         return annotation.__name__
-    names = [getattr(option, "__name__", "") for option in get_args(annotation)]
-    return (
-        "list of SAEs"
-        if field.description and "SAE" in field.description and not names[0]
-        else " or ".join("unset" if name == "NoneType" else name for name in names if name and name != "ellipsis")
-        or "list"
-    )
+    if get_origin(annotation) is tuple:
+        return "list"
+    return " or ".join(short_name(option) for option in get_args(annotation))
+
+
+def short_name(annotation: Any) -> str:
+    """One member of a union; a constrained number is called by what it is."""
+    if annotation is type(None):
+        return "unset"
+    base = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return getattr(base, "__name__", str(base))
 
 
 def shown_default(field: FieldInfo) -> str:

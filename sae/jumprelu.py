@@ -93,9 +93,7 @@ class JumpReLUSAE(SAE):
         terms = {"mse": mse, "l0_penalty": sparsity, "pre_act": revival}
         return Losses(mse + sparsity + revival, terms, SAEOutput(feature_acts, reconstruction))
 
-    def depth_below(
-        self, pre_acts: Float[Tensor, "batch d_sae"], dead: Bool[Tensor, "d_sae"]
-    ) -> Float[Tensor, ""]:
+    def depth_below(self, pre_acts: Float[Tensor, "batch d_sae"], dead: Bool[Tensor, "d_sae"]) -> Float[Tensor, ""]:
         """How far dead features' pre-activations lie below their thresholds, summed over features, mean over tokens."""
         if not bool(dead.any()):
             return pre_acts.new_zeros(())

@@ -12,7 +12,9 @@ os.environ["WANDB_SILENT"] = "true"
 
 from jaxtyping import install_import_hook
 
-install_import_hook(["sae", "hooks.passage", "training.stream", "training.splice", "analysis.contexts"], "beartype.beartype")
+install_import_hook(
+    ["sae", "hooks.passage", "training.stream", "training.splice", "analysis.contexts"], "beartype.beartype"
+)
 
 import pytest
 import torch

@@ -11,8 +11,8 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from hooks.architecture import ENCODERS
 
 WORDS = (
-    "patient has fever and pain no cough given drug today . with without acute chronic history of the a is was in on "
-    "chest heart lung old year male female normal high low test shows denies reports mild severe"
+    "patient has fever and pain no cough given drug today . with without acute chronic history of the a "
+    "is was in on chest heart lung old year male female normal high low test shows denies reports mild severe"
 ).split()
 VOCABULARY = ["<unk>", "<s>", "</s>", "<pad>", *WORDS, *map(str, range(60))]
 SHAPE: dict[str, Any] = {
@@ -48,7 +48,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """Words and numbers of the tiny corpus, split at white space."""
-    backend = Tokenizer(models.WordLevel({word: number for number, word in enumerate(VOCABULARY)}, unk_token="<unk>"))  # noqa: S106
+    backend = Tokenizer(models.WordLevel({word: number for number, word in enumerate(VOCABULARY)}, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>",
@@ -59,7 +59,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 def tiny_model(kind: str, seed: int = 0) -> Any:
     """A random model of a kind, with weights large enough that every part matters."""
     torch.manual_seed(seed)
-    model_type = kind.split("-")[0]
+    model_type = kind.split("-", maxsplit=1)[0]
     config = CONFIG_MAPPING[model_type](**SETTINGS[kind])
     auto = AutoModel if model_type in ENCODERS else AutoModelForCausalLM
     model = auto.from_config(config).eval()

@@ -19,6 +19,8 @@ from typing import Any, Protocol
 from sae.errors import UserError
 from training.config import EngineConfig
 
+LATE_S = 2.0
+"""How long the last reports of finished workers are waited for; they come by another way than the results."""
 Done = Callable[[int], None]
 """Told how much was done since the last call, in the unit of the stage (tokens, mostly)."""
 
@@ -46,6 +48,7 @@ class Engine:
     def __init__(self, cfg: EngineConfig) -> None:
         self.cfg = cfg
         self._done: Done = ignore
+        self._received = 0
         self._pool: ProcessPoolExecutor | None = None
         self._queue: Queue[int | None] | None = None
         self._listener: threading.Thread | None = None
@@ -78,7 +81,10 @@ class Engine:
         self._done = done
         pool = self._pool or self._start()
         try:
-            collect({pool.submit(run_in_worker, task): task for task in tasks})
+            expected = self._received + collect({pool.submit(run_in_worker, task): task for task in tasks})
+            deadline = time.monotonic() + LATE_S
+            while self._received < expected and time.monotonic() < deadline:
+                time.sleep(0.005)
         finally:
             self._done = ignore
 
@@ -94,22 +100,25 @@ class Engine:
     def _forward(self, queue: "Queue[int | None]") -> None:
         while (amount := queue.get()) is not None:
             self._done(amount)
+            self._received += amount
 
 
 def ignore(_amount: int) -> None:
     """Progress that nobody looks at."""
 
 
-def collect(futures: dict[Future[None], Task]) -> None:
-    """Waits for all tasks, raising the first failure."""
+def collect(futures: dict[Future[int], Task]) -> int:
+    """Waits for all tasks, raising the first failure; how much they reported in all."""
+    total = 0
     for future in as_completed(futures):
         try:
-            future.result()
+            total += future.result()
         except BrokenProcessPool as error:
             raise UserError(
                 f"A worker died while {futures[future].name} was under way, most likely for want of memory. "
                 "Run the same command again (what is done is kept), with a lower engine.workers."
             ) from error
+    return total
 
 
 _queue: Any = None
@@ -130,9 +139,16 @@ def end_with(parent: int) -> None:
     os._exit(1)
 
 
-def run_in_worker(task: Task) -> None:
-    """What a pool calls."""
-    task.run(_queue.put)
+def run_in_worker(task: Task) -> int:
+    """What a pool calls; how much the task reported."""
+    reported: list[int] = [0]
+
+    def done(amount: int) -> None:
+        reported[0] += amount
+        _queue.put(amount)
+
+    task.run(done)
+    return reported[0]
 
 
 def prepare(threads: int) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from clinlens.clinic.bias import PROTECTED_GROUP, written_diagnosis
 from clinlens.clinic.concepts import CONCEPTS, Category, Status, Value
@@ -22,16 +22,15 @@ from clinlens.clinic.diagnoses import DECIDING_CONCEPTS, DIAGNOSES, first_that_h
 from clinlens.clinic.patients import Patient, draw_patient
 from clinlens.clinic.sections import Draft, PlacedMention, draft, render
 from clinlens.clinic.twins import Change, Twin, make_twin
+from sae.config import Settings
 
 QUESTION = "Diagnosis:"
 """What stands right before the answer; the answer's first token is the one after it."""
 _MAX_PAIR_DRAWS = 200
 
 
-class ClinicConfig(BaseModel):
+class ClinicConfig(Settings, frozen=True):
     """What notes to write."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_notes: int = Field(default=2000, ge=1, description="Number of notes, twins included.")
     seed: int = Field(default=0, ge=0, description="Notes of different seeds are different patients.")

@@ -1,17 +1,17 @@
 """Settings of the report."""
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
+
+from sae.config import Settings
 
 
-class ReportConfig(BaseModel):
+class ReportConfig(Settings, frozen=True):
     """What the report shows."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    features_per_sae: PositiveInt = Field(120, description="Features listed for each SAE.")
+    features_per_sae: PositiveInt = Field(default=120, description="Features listed for each SAE.")
     contexts_per_feature: PositiveInt = Field(
-        22, description="Contexts shown for each feature, at most; every kind gets its share."
+        default=22, description="Contexts shown for each feature, at most; every kind gets its share."
     )
     tokens_per_context: PositiveInt = Field(
-        32, description="Tokens of a context that are shown, around the strongest one."
+        default=32, description="Tokens of a context that are shown, around the strongest one."
     )

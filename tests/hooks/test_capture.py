@@ -51,7 +51,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_every_row_is_the_models_value_for_its_document_and_position(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+def test_every_row_is_the_models_value_for_its_document_and_position(
+    tiny_model: Path, tiny_corpus: Path, tmp_path: Path
+):
     job = job_of(tiny_model, tiny_corpus)
     store, lm, docs = make(job, tmp_path), load(job.model), corpus.read(job.corpus)
     point = HookPoint(2, "hook_resid_post")
@@ -64,7 +66,9 @@ def test_every_row_is_the_models_value_for_its_document_and_position(tiny_model:
             ids = [1, *lm.tokenizer.convert_tokens_to_ids(words)][:16]
             assert reader.index["token_id"][rows[:16]].tolist() == ids
             assert reader.index["is_special"][rows[0]] == 1
-            value = passage.record(lm, [point], torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.long))[point][0]
+            value = passage.record(lm, [point], torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.long))[point][
+                0
+            ]
             stored = reader.acts(str(point), int(rows[0]), int(rows[0]) + len(ids))
             assert (stored - value).abs().max() <= 1e-5
             seen.add(int(number))
@@ -88,14 +92,18 @@ def test_h5py_alone_reads_what_the_reader_reads(tiny_model: Path, tiny_corpus: P
 def test_the_two_sides_share_no_document_and_no_text(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
     job = job_of(tiny_model, tiny_corpus)
     store, docs = make(job, tmp_path), corpus.read(job.corpus)
-    train, held_out = ({docs[int(n)].text for r in store.shards(s) for n in r.index["document"]} for s in ("train", "held_out"))
+    train, held_out = (
+        {docs[int(n)].text for r in store.shards(s) for n in r.index["document"]} for s in ("train", "held_out")
+    )
     assert train
     assert held_out
     assert not train & held_out
 
 
 @pytest.mark.parametrize("lost", ["shard-00001.h5", "shard-00001.json", "manifest.json"])
-def test_what_a_kill_left_out_is_made_again_with_the_same_bytes(tiny_model: Path, tiny_corpus: Path, tmp_path: Path, lost: str):
+def test_what_a_kill_left_out_is_made_again_with_the_same_bytes(
+    tiny_model: Path, tiny_corpus: Path, tmp_path: Path, lost: str
+):
     job = job_of(tiny_model, tiny_corpus)
     make(job, tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "killed")
@@ -220,7 +228,6 @@ def test_documents_that_are_too_short_are_counted_not_quoted(tiny_model: Path, t
         "2 of 3 documents have fewer than 2 tokens (the first is row 1), expected text in each. "
         "Remove them, or set corpus.short_documents=skip."
     )
-
 
 
 def test_stored_values_equal_transformer_lens(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):

@@ -79,7 +79,9 @@ def test_a_feature_that_never_fires_is_dead():
 @pytest.fixture(scope="module")
 def trained(run_folder: Path, tiny_model: Path) -> tuple[Fit, ModelConfig]:
     settings = TrainingConfig(n_tokens=32 * 80, batch_tokens=32, lr=5e-3)
-    task = Fit(run_folder, POINT, TopKConfig(expansion_factor=2, k=8), settings, 0, Store.open(run_folder / "acts").id, 1)
+    task = Fit(
+        run_folder, POINT, TopKConfig(expansion_factor=2, k=8), settings, 0, Store.open(run_folder / "acts").id, 1
+    )
     fit(task, TrackingConfig(wandb="disabled"), lambda _: None)
     return task, ModelConfig(name=str(tiny_model))
 

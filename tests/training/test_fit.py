@@ -128,9 +128,9 @@ def test_every_setting_that_decides_the_result_is_in_its_name(run: Path):
 def test_a_loss_that_is_no_number_stops_with_a_sentence(run: Path, monkeypatch: pytest.MonkeyPatch):
     def broken(self, x, dead, sparsity_weight):
         output = self(x)
-        return fits_losses(torch.tensor(torch.nan), {}, output)
+        return Losses(torch.tensor(torch.nan), {}, output)
 
-    from sae.base import Losses as fits_losses
+    from sae.base import Losses
     from sae.topk import TopKSAE
 
     monkeypatch.setattr(TopKSAE, "losses", broken)

@@ -1,0 +1,116 @@
+"""The command line answers at once, strangers' packages are refused, the report is served to this machine alone."""
+
+import http.client
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from clinlens import packages
+from clinlens.serve import open_server
+from sae.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_help_names_every_verb_and_loads_nothing_heavy():
+    code = (
+        "import sys; from clinlens.__main__ import cli; "
+        "print([v for v in cli.commands]); print({'torch', 'transformers', 'numpy', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    verbs, heavy = done.stdout.splitlines()
+    assert eval(verbs) == ["run", "capture", "train", "evaluate", "examples", "report", "export", "serve", "doctor"]  # noqa: S307
+    assert heavy == "set()"
+
+
+def test_labelling_and_configs_load_without_torch():
+    code = "import sys, labeling, clinlens.config; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_strangers_package_under_our_name_is_a_clear_error(tmp_path: Path):
+    stranger = tmp_path / "training"
+    stranger.mkdir()
+    (stranger / "__init__.py").write_text("")
+    code = "from clinlens.__main__ import main; main(['doctor'])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\n{code}"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        f"clinlens: Python finds the package 'training' in {stranger}, expected {ROOT / 'training'}: another distribution "
+        "shadows it. Uninstall that one, leave the folder that holds it, or use a fresh environment."
+    )
+
+
+def test_our_own_packages_are_accepted():
+    packages.refuse_strangers()
+
+
+@pytest.fixture
+def served(tmp_path: Path):
+    (tmp_path / "report.html").write_text("<p>a report</p>")
+    (tmp_path / "secret.txt").write_text("patient text")
+    with open_server(tmp_path, "127.0.0.1", 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def asked(port: int, path: str, host: str | None = None) -> tuple[int, bytes, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("GET", path, headers={"Host": host or f"127.0.0.1:{port}"})
+    answer = connection.getresponse()
+    found = answer.status, answer.read(), dict(answer.getheaders())
+    connection.close()
+    return found
+
+
+def test_the_report_is_served_and_nothing_else(served: int):
+    status, body, headers = asked(served, "/")
+    assert (status, body) == (200, b"<p>a report</p>")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    for path in ("/secret.txt", "/../secret.txt", "/report.html/../secret.txt", "/favicon.ico"):
+        assert asked(served, path)[0] == 404
+
+
+def test_a_foreign_host_name_is_refused(served: int):
+    assert asked(served, "/", host="evil.example")[0] == 403
+
+
+def test_a_port_that_is_taken_is_a_clear_error(served: int, tmp_path: Path):
+    with pytest.raises(UserError, match=rf"127.0.0.1:{served} cannot be listened on \(.*\). Choose another --port."):
+        open_server(tmp_path, "127.0.0.1", served)
+
+
+def test_a_worker_that_dies_is_a_clear_error():
+    from tests.clinlens.work import Add, Die
+    from training.config import EngineConfig
+    from training.engine import Engine
+
+    with Engine(EngineConfig(kind="processes", workers=2)) as engine:
+        seen: list[int] = []
+        engine.run([Add(1), Add(2), Add(3)], seen.append)
+        assert sorted(seen) == [1, 2, 3]
+        with pytest.raises(UserError, match=r"A worker died while .* was under way, most likely for want of memory"):
+            engine.run([Die(), Die()], seen.append)
+
+
+def test_a_users_mistake_in_a_worker_keeps_its_sentence():
+    from tests.clinlens.work import Mistake
+    from training.config import EngineConfig
+    from training.engine import Engine
+
+    with Engine(EngineConfig(kind="processes", workers=2)) as engine, pytest.raises(UserError, match=r"^lower k$"):
+        engine.run([Mistake(), Mistake()], lambda _: None)
+
+
+def test_the_schema_is_json_with_every_section():
+    schema = json.loads((ROOT / "configs" / "schema.json").read_text())
+    assert {"folder", "model", "corpus", "capture", "sae", "training", "engine"} <= set(schema["properties"])
