@@ -40,6 +40,7 @@ def config(folder: Path, model: Path, corpus: Path, **sections: Any) -> Path:
         ],
         "training": {"n_tokens": 9600, "batch_tokens": 32, "lr": 5e-3, "checkpoint_every_steps": 20},
         "examples": {"window_tokens": 8},
+        "concepts": {"min_mentions": 5},
         "tracking": {"wandb": "disabled"},
         "engine": {"kind": "inline"},
     }
