@@ -30,6 +30,7 @@ FILE = "concepts.json"
 BACKGROUND = ""
 """Label of passages between annotations."""
 FEATURES_PER_STEP = 512
+UNITS_PER_STEP = 512
 
 
 class Unit(NamedTuple):
@@ -152,13 +153,16 @@ class Recover:
     def scores(self, store: Store, sae_id: str) -> np.ndarray:
         """[n_units, d_sae], the largest activation of each feature in each unit."""
         sae = saelens_format.load(self.run_folder / "saes" / self.hook_point / sae_id)
-        shards = store.shards("held_out")
         scores = np.zeros((len(self.units), sae.d_sae), np.float32)
-        with torch.inference_mode():
-            for place, unit in enumerate(self.units):
-                scores[place] = (
-                    sae.encode(shards[unit.shard].acts(self.hook_point, unit.start, unit.stop)).amax(0).numpy()
-                )
+        for number, shard in enumerate(store.shards("held_out")):
+            acts = shard.acts(self.hook_point, 0, shard.n_tokens)
+            places = [place for place, unit in enumerate(self.units) if unit.shard == number]
+            for some in (places[a : a + UNITS_PER_STEP] for a in range(0, len(places), UNITS_PER_STEP)):
+                rows = [torch.arange(self.units[place].start, self.units[place].stop) for place in some]
+                starts = np.cumsum([0, *(len(part) for part in rows[:-1])])
+                with torch.inference_mode():
+                    encoded = sae.encode(acts[torch.cat(rows)]).numpy()
+                scores[some] = np.maximum.reduceat(encoded, starts, axis=0)
         return scores
 
 

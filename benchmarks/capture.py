@@ -89,7 +89,11 @@ def main() -> None:
         name = f"blocks.{LAYER}.hook_out"
         return bridge.run_with_cache(ids, names_filter=[name], stop_at_layer=LAYER + 1)[1][name]
 
-    ways = {"clinlens": lambda: passage.record(lm, [point], ids, mask)[point], "truncated": truncated, "bridge": bridged}
+    ways = {
+        "clinlens": lambda: passage.record(lm, [point], ids, mask)[point],
+        "truncated": truncated,
+        "bridge": bridged,
+    }
     found = seconds(ways, rounds)
     figures = {f"capture_vs_{name}": found[name] / found["clinlens"] for name in ("truncated", "bridge")}
     peers = {f"{name}_tokens_per_s": ids.numel() / value for name, value in found.items()}

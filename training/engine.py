@@ -57,9 +57,12 @@ class Engine:
         prepare(self.cfg.threads)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         if self._pool is None or self._queue is None or self._listener is None:
             return
+        if failure is not None:  # what was under way is resumed by the next run; nobody should wait for it now
+            for worker in multiprocessing.active_children():
+                worker.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._queue.put(None)
         self._listener.join()

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from analysis.config import ExamplesConfig
+from analysis.concept_recovery import BACKGROUND, Recover, find_units
+from analysis.config import ConceptsConfig, ExamplesConfig
 from analysis.contexts import before
 from analysis.examples import KINDS, FeatureExamples
 from analysis.gather import GatherExamples
@@ -84,3 +85,21 @@ def test_gathering_again_gives_the_same_bytes_and_a_finished_file_is_left_alone(
     work.run(lambda _: None)
     assert work.path.read_bytes() == before
     assert found.logits["top_id"].shape == (64, 3)
+
+
+def test_a_units_score_is_the_features_largest_value_on_its_tokens(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    work, _, store = gathered(tiny_model, tiny_corpus, tmp_path)
+    docs = corpus.read(CorpusConfig(name=str(tiny_corpus), span_column="spans"))
+    units = tuple(find_units(store, docs, seed=0))
+    scores = Recover(tmp_path, POINT, (work.sae_id,), ConceptsConfig(), units, 0).scores(store, work.sae_id)
+    sae = saelens_format.load(tmp_path / "saes" / POINT / work.sae_id)
+    shards = store.shards("held_out")
+    assert {unit.label for unit in units} == {"fever", BACKGROUND}
+    for unit, score in zip(units, scores, strict=True):
+        reader = shards[unit.shard]
+        with torch.inference_mode():
+            expected = sae.encode(reader.acts(POINT, unit.start, unit.stop)).amax(0).numpy()
+        assert np.allclose(score, expected, atol=1e-5)
+        text = docs[int(reader.index["document"][unit.start])].text
+        covered = text[reader.index["char_start"][unit.start] : reader.index["char_end"][unit.stop - 1]]
+        assert (covered == "fever") == (unit.label == "fever")

@@ -114,3 +114,20 @@ def test_a_users_mistake_in_a_worker_keeps_its_sentence():
 def test_the_schema_is_json_with_every_section():
     schema = json.loads((ROOT / "configs" / "schema.json").read_text())
     assert {"folder", "model", "corpus", "capture", "sae", "training", "engine"} <= set(schema["properties"])
+
+
+def test_the_readme_names_every_verb_and_every_module():
+    from clinlens.__main__ import cli
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    verbs = text.split("| verb | does |")[1].split("`--json`")[0]
+    assert all(verb in verbs for verb in cli.commands)
+    modules = [
+        path for folder in ("sae", "hooks", "training", "analysis", "clinlens") for path in (ROOT / folder).glob("*.py")
+    ]
+    missing = [
+        str(path.relative_to(ROOT))
+        for path in modules
+        if path.name not in text and path.name not in ("__init__.py", "config.py")
+    ]
+    assert missing == []

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -123,6 +124,32 @@ def test_a_run_killed_in_any_stage_ends_in_the_same_bytes(
     assert whole.keys() == resumed.keys()
     differing = [name for name in whole if whole[name] != resumed[name] and name != "config.yaml"]
     assert differing == []
+
+
+@pytest.mark.parametrize("engine", ["inline", "processes"])
+def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_worker(
+    tiny_model: Path, tiny_corpus: Path, tmp_path: Path, engine: str
+):
+    config(tmp_path, tiny_model, tiny_corpus, engine={"kind": engine, "workers": 2})
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    process = subprocess.Popen(
+        [*CLINLENS, "run", "run.yaml"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not KILLS["train"](tmp_path / "run"):
+        assert process.poll() is None, "it ended before it could be interrupted"
+        time.sleep(0.002)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "clinlens: interrupted; run the same command again to go on where it stopped."
+    assert "Traceback" not in errors
+    assert psutil.wait_procs(workers, timeout=5)[1] == []
 
 
 def test_every_saved_sae_is_read_by_sae_lens_with_the_same_features(finished: Path):
@@ -266,3 +293,11 @@ def open_store(folder: Path):
     from hooks.store import Store
 
     return Store.open(folder)
+
+
+def test_the_ten_line_example_of_the_documentation_reads_a_store(finished: Path):
+    text = (Path(__file__).resolve().parents[2] / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    example = text.split("```python\n")[1].split("```")[0].replace("runs/quickstart/acts", "run/acts")
+    done = subprocess.run([sys.executable, "-c", example], cwd=finished, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("shard-00000.h5 train (")

@@ -31,7 +31,9 @@ def test_a_real_decoder_gives_transformer_lens_values_on_real_notes(materials: P
             _, cache = bridge.run_with_cache(ids)
         for point in points:
             theirs = cache[str(point)]
-            assert (values[point].reshape(theirs.shape) - theirs).abs().max() <= 5e-6 * max(float(theirs.abs().max()), 1)
+            assert (values[point].reshape(theirs.shape) - theirs).abs().max() <= 5e-6 * max(
+                float(theirs.abs().max()), 1
+            )
 
 
 def test_real_notes_are_read_whole_and_equal_texts_kept_together(materials: Path):
