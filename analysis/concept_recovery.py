@@ -71,10 +71,8 @@ def find_units(store: Store, docs: list[Document], seed: int) -> list[Unit]:
     sides = {doc.index: bundle % 2 == 1 for doc, bundle in zip(docs, ranked(bundles(docs)), strict=True)}
     found: list[Unit] = []
     for number, shard in enumerate(store.shards("held_out")):
-        document = shard.index["document"]
-        bounds = [0, *(np.flatnonzero(np.diff(document)) + 1).tolist(), len(document)]
-        for start, stop in itertools.pairwise(bounds):
-            doc = docs[int(document[start])]
+        for start, stop in itertools.pairwise(shard.document_bounds):
+            doc = docs[int(shard.index["document"][start])]
             chars = shard.index["char_start"][start:stop], shard.index["char_end"][start:stop]
             mentions = [(rows_of(span, *chars), str(span["label"])) for span in doc.spans]
             mentions = [(rows, label) for rows, label in mentions if rows is not None]
@@ -132,7 +130,10 @@ class Recover:
 
     @property
     def settings(self) -> dict[str, Any]:
-        return self.concepts.model_dump(mode="json") | {"n_units": len(self.units), "seed": self.seed}
+        return self.concepts.model_dump(mode="json") | {
+            "units": artefact.content_hash(self.units),
+            "seed": self.seed,
+        }
 
     def path(self, sae_id: str) -> Path:
         return self.run_folder / "saes" / self.hook_point / sae_id / FILE
@@ -156,12 +157,13 @@ class Recover:
         scores = np.zeros((len(self.units), sae.d_sae), np.float32)
         for number, shard in enumerate(store.shards("held_out")):
             acts = shard.acts(self.hook_point, 0, shard.n_tokens)
+            is_word = torch.from_numpy(~shard.is_special)  # a mention may lie across a window's edge
             places = [place for place, unit in enumerate(self.units) if unit.shard == number]
             for some in (places[a : a + UNITS_PER_STEP] for a in range(0, len(places), UNITS_PER_STEP)):
                 rows = [torch.arange(self.units[place].start, self.units[place].stop) for place in some]
                 starts = np.cumsum([0, *(len(part) for part in rows[:-1])])
                 with torch.inference_mode():
-                    encoded = sae.encode(acts[torch.cat(rows)]).numpy()
+                    encoded = (sae.encode(acts[torch.cat(rows)]) * is_word[torch.cat(rows), None]).numpy()
                 scores[some] = np.maximum.reduceat(encoded, starts, axis=0)
         return scores
 

@@ -20,6 +20,7 @@ from hooks.shard import INDEX_COLUMNS
 from hooks.store import Store
 from sae import artefact, saelens_format
 from training.engine import Done
+from training.evaluation import norm_limit
 
 ROWS_PER_STEP = 4096
 SCRATCH_BYTES = 256 * 2**20
@@ -73,15 +74,17 @@ class GatherExamples:
         n_rows = 0
         with torch.inference_mode():
             step = max(min(ROWS_PER_STEP, SCRATCH_BYTES // (4 * sae.d_sae)), 64)
+            limit = norm_limit(self.run_folder / "saes" / self.hook_point / self.sae_id)
             for block in blocks(store, self.hook_point, self.examples.n_tokens, step):
                 counted = torch.from_numpy(block.columns["is_special"] == 0)
+                counted &= block.x.norm(dim=1) <= (torch.inf if limit is None else limit)
                 acts = sae.encode(block.x) * counted[:, None]
                 document, position = (torch.from_numpy(block.columns[name]).long() for name in ("document", "position"))
                 search.add(acts, document, position, counted, n_rows)
                 columns.append(block.columns | {"is_held_out": np.full(len(acts), block.is_held_out)})
                 n_rows += len(acts)
                 done(len(acts))
-            effects = logit_effects(load(self.model), sae.W_dec, self.examples.n_logits)
+            effects = logit_effects(load(self.model), self.hook_point, sae.W_dec, self.examples.n_logits)
         index = {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}
         examples(search, index, effects, self.examples.window_tokens).write(self.path, self.settings)
 
@@ -91,7 +94,7 @@ def blocks(store: Store, hook_point: str, most_tokens: int, rows_per_step: int) 
     left = most_tokens
     for split in ("held_out", "train"):
         for shard in store.shards(split):
-            for start, stop in document_blocks(shard.index["document"], rows_per_step):
+            for start, stop in document_blocks(shard.document_bounds, rows_per_step):
                 if left <= 0:
                     return
                 columns = {name: shard.index[name][start:stop] for name in INDEX_COLUMNS}
@@ -99,11 +102,10 @@ def blocks(store: Store, hook_point: str, most_tokens: int, rows_per_step: int) 
                 left -= stop - start
 
 
-def document_blocks(document: np.ndarray, rows_per_step: int) -> Iterator[tuple[int, int]]:
+def document_blocks(bounds: list[int], rows_per_step: int) -> Iterator[tuple[int, int]]:
     """Row ranges of whole documents, about `rows_per_step` long."""
-    bounds = [0, *(np.flatnonzero(np.diff(document)) + 1).tolist(), len(document)]
     start = 0
-    for end, following in pairwise([*bounds[1:], len(document) + rows_per_step]):
+    for end, following in pairwise([*bounds[1:], bounds[-1] + rows_per_step]):
         if following - start > rows_per_step:
             yield start, end
             start = end

@@ -12,9 +12,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hooks.hook_points import parse
 from hooks.model import LanguageModel
 
 FEATURES_PER_STEP = 512
+RESIDUAL_KINDS = ("hook_embed", "hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
+"""Hook points whose values are, or are added to, the residual stream."""
 
 
 class LogitEffects(NamedTuple):
@@ -27,21 +30,25 @@ class LogitEffects(NamedTuple):
 
 
 @torch.inference_mode()
-def logit_effects(lm: LanguageModel, W_dec: Float[Tensor, "d_sae width"], n: int) -> LogitEffects | None:
+def logit_effects(
+    lm: LanguageModel, hook_point: str, W_dec: Float[Tensor, "d_sae width"], n: int
+) -> LogitEffects | None:
     """Direct effects of decoder rows on the logits.
 
     Args:
         lm: A decoder.
+        hook_point: Where the rows were trained.
         W_dec: Decoder rows.
         n: Tokens to keep at each end.
 
     Returns:
         None for encoders, which have no next token, and where rows do not live in the residual stream.
     """
-    if lm.kind == "encoder" or lm.family.final_norm is None or W_dec.shape[1] != lm.d_model:
+    if lm.kind == "encoder" or lm.family.final_norm is None or parse(hook_point).kind not in RESIDUAL_KINDS:
         return None
     norm = lm.base.get_submodule(lm.family.final_norm)
     unembedding = lm.model.get_output_embeddings().weight.float().cpu()  # type: ignore[operator]
+    n = min(n, len(unembedding))
     parts = [extremes(direction, norm, unembedding, n) for direction in W_dec.split(FEATURES_PER_STEP)]
     return LogitEffects(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 

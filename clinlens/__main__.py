@@ -1,5 +1,6 @@
 """The command line. Heavy imports live inside the verbs, so that `clinlens --help` answers at once."""
 
+import errno
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ import click
 
 from clinlens import __version__
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 USER_MISTAKE, OUR_FAILURE, INTERRUPTED = 2, 1, 130
 Command = Callable[..., Any]
 
@@ -153,6 +155,16 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(USER_MISTAKE)
     except UserError as error:
         click.echo(f"clinlens: {error}", err=True)
+        sys.exit(USER_MISTAKE)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        place = error.filename or "the run folder"
+        click.echo(
+            f"clinlens: {place} cannot be written ({error.strerror}). Free space or choose another `folder`; "
+            "what is complete is kept.",
+            err=True,
+        )
         sys.exit(USER_MISTAKE)
     except (KeyboardInterrupt, click.Abort):
         click.echo("clinlens: interrupted; run the same command again to go on where it stopped.", err=True)

@@ -87,6 +87,8 @@ def read(path: Path, overrides: tuple[str, ...] = ()) -> RunConfig:
         raise UserError(
             f"{file} holds {type(values).__name__}, expected sections such as `model:`. Begin from configs/quickstart.yaml."
         )
+    if path.is_dir():
+        values["folder"] = str(path)  # wherever it lies now
     for override in overrides:
         apply(override, values)
     return validated(values, str(file))
@@ -156,7 +158,10 @@ def apply(override: str, values: dict[str, Any]) -> None:
     path, equals, text = override.partition("=")
     if not equals:
         raise UserError(f"--set {override} has no `=`, expected section.key=value. Write it so.")
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
     *sections, key = path.split(".")
     if sections == ["sae"]:
         apply_to_saes(key, value, values, override)
@@ -182,6 +187,8 @@ def apply_to_saes(key: str, value: Any, values: dict[str, Any], override: str) -
     """Sets a key of every SAE that can have it."""
     saes = values.get("sae", [{"architecture": name} for name in ("topk", "jumprelu", "l1")])
     values["sae"] = saes = [saes] if isinstance(saes, dict) else saes
+    if not isinstance(saes, list) or not all(isinstance(sae, dict) for sae in saes):
+        raise UserError(f"--set {override}: `sae:` is {saes!r}, expected a list of settings. Correct it first.")
     having = [sae for sae in saes if key in ARCHITECTURES.get(str(sae.get("architecture")), RunConfig).model_fields]
     if not having:
         raise UserError(

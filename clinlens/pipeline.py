@@ -4,7 +4,7 @@ import fcntl
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -199,8 +199,9 @@ class Run:
             )
         from clinlens.report.page import write_report  # draws plots; the other stages need none
 
-        with measured("report", self.folder):
-            pairs = [(fit.hook_point, fit.sae_id) for fit in self.fits]
+        pairs = [(fit.hook_point, fit.sae_id) for fit in self.fits]
+        is_first = not (self.folder / "report.html").is_file()
+        with measured("report", self.folder) if is_first else nullcontext():
             path = write_report(self.folder, self.cfg.report, self.cfg.cost, pairs)
         return {"report": str(path)}
 
@@ -228,15 +229,16 @@ class Run:
         """Runs stages in order, alone in the folder, and gathers their results."""
         result: dict[str, Any] = {"folder": str(self.folder)}
         with alone_in(self.folder), Engine(self.cfg.engine) as self._engine:
+            for litter in self.folder.rglob(".*.part"):  # what a kill left half written
+                litter.unlink()
             if not (self.folder / config.FILE).is_file():
                 config.write(self.cfg, self.folder)
             for name in names:
+                if name == "report":
+                    config.write(self.cfg, self.folder)  # which shows it
                 result |= getattr(self, name)()
             config.write(self.cfg, self.folder)  # only now: a command that failed leaves the run's config as it was
         return result
-
-
-ALL_STAGES = ("capture", "train", "evaluate", "examples", "report")
 
 
 @contextmanager

@@ -134,7 +134,7 @@ def prepare(job: Job, docs: list[Document], lm: LanguageModel, folder: Path) -> 
         for part in parts
         if store.intact_entry(folder, part.number, name) is None
     ]
-    check_disk(folder, sum(task.part.n_tokens for task in missing), widths, lm)
+    check_disk(folder, sum(task.part.n_tokens for task in missing), widths, 4 if job.capture.dtype == "float32" else 2)
     return Plan(folder, origin, name, widths, len(parts), missing)
 
 
@@ -233,9 +233,8 @@ def flattened(value: Tensor) -> Tensor:
     return einops.rearrange(value, "batch position ... -> batch position (...)") if value.dim() > 3 else value
 
 
-def check_disk(folder: Path, n_tokens: int, widths: dict[str, int], lm: LanguageModel) -> None:
+def check_disk(folder: Path, n_tokens: int, widths: dict[str, int], itemsize: int) -> None:
     """Refuses to begin what will not fit."""
-    itemsize = 2 if lm.dtype != torch.float64 else 4
     needed = n_tokens * (sum(widths.values()) * itemsize + 4 * len(widths) + INDEX_BYTES)
     free = shutil.disk_usage(folder).free
     if needed > free:

@@ -4,6 +4,9 @@ Local files are streamed, so that no copy of patient text is left in a cache fol
 columns, never what is written in them.
 """
 
+import csv
+import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,6 +21,7 @@ from sae.errors import UserError
 Split = Literal["train", "held_out"]
 READERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text"}
 """File ending → `datasets` reader."""
+COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,10 @@ def document(index: int, row: dict[str, Any], cfg: CorpusConfig) -> Document:
         column = getattr(cfg, setting)
         if column is not None and column not in row:
             raise UserError(
-                f"The corpus {cfg.name!r} has no column {column!r}, expected one of {', '.join(sorted(row))}. "
+                f"The corpus {cfg.name!r} has no column {column!r}, expected {named(sorted(row))}. "
                 f"Correct corpus.{setting}."
             )
-    text = row[cfg.text_column]
+    text = "" if row[cfg.text_column] is None else row[cfg.text_column]
     if not isinstance(text, str):
         raise UserError(
             f"Row {index} of {cfg.name!r} has {type(text).__name__} in column {cfg.text_column!r}, expected text. "
@@ -79,15 +83,38 @@ def document(index: int, row: dict[str, Any], cfg: CorpusConfig) -> Document:
         index=index,
         id=str(row[cfg.id_column]) if cfg.id_column else str(index),
         text=text,
-        group=str(row[cfg.group_column]) if cfg.group_column else None,
-        spans=tuple(row[cfg.span_column] or ()) if cfg.span_column else (),
+        group=str(row[cfg.group_column]) if cfg.group_column and row[cfg.group_column] not in (None, "") else None,
+        spans=checked_spans(index, row[cfg.span_column], cfg) if cfg.span_column else (),
     )
+
+
+def named(columns: list[str]) -> str:
+    """The columns there are, unless they look like a row of data: then their names could hold patient text."""
+    if all(COLUMN_NAME.fullmatch(column) for column in columns):
+        return f"one of {', '.join(columns)}"
+    return f"one of its {len(columns)} columns, whose names look like data: is there a header line?"
+
+
+def checked_spans(index: int, spans: Any, cfg: CorpusConfig) -> tuple[dict[str, Any], ...]:
+    """Annotated spans, each with its bounds and its label."""
+    spans = [] if spans in (None, "") else spans
+    keys = {"start": int, "end": int, "label": str}
+    if not isinstance(spans, list) or not all(
+        isinstance(span, dict) and all(isinstance(span.get(key), kind) for key, kind in keys.items()) for span in spans
+    ):
+        raise UserError(
+            f"Row {index} of {cfg.name!r} has no list of spans in column {cfg.span_column!r}, expected "
+            "[{start, end, label}, …] with whole numbers and a text, as JSONL or Parquet can hold. "
+            "Correct the column or corpus.span_column."
+        )
+    return tuple(spans)
 
 
 def file_rows(path: Path, cfg: CorpusConfig) -> Iterator[dict[str, Any]]:
     """Rows of one file, or of all files of one kind in a folder, by name."""
-    files = sorted(file for file in path.rglob("*") if file.suffix in READERS) if path.is_dir() else [path]
-    kinds = {READERS.get(file.suffix) for file in files}
+    inside = path.rglob("*") if path.is_dir() else [path]
+    files = sorted(file for file in inside if file.suffix.lower() in READERS or not path.is_dir())
+    kinds = {READERS.get(file.suffix.lower()) for file in files}
     if len(kinds) != 1 or None in kinds:
         found = ", ".join(sorted({file.suffix or "no ending" for file in files})) or "no files"
         raise UserError(
@@ -96,18 +123,41 @@ def file_rows(path: Path, cfg: CorpusConfig) -> Iterator[dict[str, Any]]:
     yield from streamed([str(file) for file in files], kinds.pop() or "", cfg)
 
 
-def streamed(files: list[str], reader: str, cfg: CorpusConfig) -> Iterator[dict[str, Any]]:
+def header_of(file: str, separator: str) -> list[str]:
+    """The column names in the first line of a table; none if it cannot be read, which its reader then says."""
+    with Path(file).open(encoding="utf-8", errors="replace", newline="") as lines:
+        return next(csv.reader(lines, delimiter=separator), [])
+
+
+def is_utf8(file: str) -> bool:
+    """Whether a file's bytes are UTF-8."""
+    try:
+        Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def streamed(files: list[str], reader: str, cfg: CorpusConfig) -> list[dict[str, Any]]:
     """Rows of files by a `datasets` reader."""
-    from datasets import load_dataset  # slow to import
+    from datasets import Features, Value, load_dataset  # slow to import
 
     options: dict[str, Any] = {"sample_by": cfg.text_unit} if reader == "text" else {}
-    if reader == "csv" and files[0].endswith(".tsv"):
-        options["sep"] = "\t"
+    if reader == "csv":  # as text: guessed types would tell "007" from "7.0" and make two patients of one
+        separator = "\t" if files[0].lower().endswith(".tsv") else ","
+        features = Features(dict.fromkeys(header_of(files[0], separator), Value("string")))
+        options = {"features": features, "keep_default_na": False, "index_col": False, "sep": separator}
     try:
-        yield from load_dataset(reader, data_files=files, split="train", streaming=True, **options)
-    except UserError:
-        raise
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Length of header")  # pandas' word for a row with more fields than columns
+            rows = load_dataset(reader, data_files=files, split="train", streaming=True, **options)
+            return list(islice(rows, cfg.max_documents))
     except Exception as error:  # the readers raise a dozen unrelated classes, with the offending text in them
+        foreign = next((file for file in files if reader != "parquet" and not is_utf8(file)), None)
+        if foreign is not None:
+            raise UserError(
+                f"{foreign} is no UTF-8 text, expected that encoding. Convert it, e.g. with iconv."
+            ) from None
         raise UserError(
             f"The corpus {cfg.name!r} cannot be read as {reader} ({type(error).__name__}). "
             "Check that every row is whole and has the same columns."
@@ -118,7 +168,7 @@ def hub_rows(cfg: CorpusConfig) -> Iterator[dict[str, Any]]:
     """Rows of a hub dataset, streamed."""
     from datasets import load_dataset
 
-    if Path(cfg.name).suffix in READERS or cfg.name.startswith((".", "/", "~")):
+    if Path(cfg.name).suffix.lower() in READERS or cfg.name.startswith((".", "/", "~")):
         raise UserError(
             f"corpus.name {cfg.name!r} does not exist, expected a file, a folder or a hub dataset. Correct the path."
         )

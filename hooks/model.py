@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 import xxhash
+from safetensors import SafetensorError
 from torch import nn
 
 from hooks.architecture import ENCODERS, Family, family_of
@@ -14,6 +15,8 @@ from hooks.config import ModelConfig
 from sae import artefact
 from sae.errors import UserError
 
+ROBERTAS = ("roberta", "xlm-roberta")
+TOKENIZER_FILES = {"tokenizer", "tokenizer_config", "vocab", "merges", "special_tokens_map", "added_tokens", "spiece"}
 WEIGHT_FILES = "*.safetensors"
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model")
 """What is fetched from a hub: weights that hold no code, configs and vocabularies."""
@@ -56,8 +59,9 @@ class LanguageModel:
 
     @property
     def max_context_tokens(self) -> int:
-        """Longest input that the model's positions allow."""
-        return int(getattr(self.config, "max_position_embeddings", None) or 2**31)
+        """Longest input that the model's positions allow; RoBERTa's begin after the padding's number."""
+        n_positions = int(getattr(self.config, "max_position_embeddings", None) or 2**31)
+        return n_positions - (self.config.pad_token_id + 1 if self.config.model_type in ROBERTAS else 0)
 
     @property
     def device(self) -> torch.device:
@@ -83,14 +87,7 @@ def fingerprint(name: str, folder: Path) -> dict[str, str]:
 def is_tokenizer_file(path: Path) -> bool:
     """Whether a file of a model folder decides how text becomes tokens."""
     stem = path.name.split(".")[0]
-    return path.is_file() and stem in {
-        "tokenizer",
-        "tokenizer_config",
-        "vocab",
-        "merges",
-        "special_tokens_map",
-        "spiece",
-    }
+    return path.is_file() and stem in TOKENIZER_FILES
 
 
 def hash_files(paths: list[Path]) -> str:
@@ -166,12 +163,46 @@ def load(cfg: ModelConfig) -> LanguageModel:
         ) from error
     family = family_of(config.model_type, config)
     kind = kind_of(cfg, config)
-    auto = AutoModelForCausalLM if kind == "decoder" else AutoModel
-    model = auto.from_pretrained(folder, dtype=cfg.dtype, use_safetensors=True, trust_remote_code=False)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if cfg.device == "auto" else cfg.device
+    device = device_of(cfg)
+    model = load_weights(AutoModelForCausalLM if kind == "decoder" else AutoModel, folder, cfg)
     nn.Module.to(model, device)
     model.eval().requires_grad_(False)
     return LanguageModel(cfg.name, model, load_tokenizer(folder), kind, family, folder)
+
+
+def device_of(cfg: ModelConfig) -> str:
+    """Where the model runs.
+
+    Raises:
+        UserError: A GPU was asked for and there is none.
+    """
+    if cfg.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("model.device is 'cuda', but torch sees no GPU here. Set it to auto or cpu.")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if cfg.device == "auto" else cfg.device
+
+
+def load_weights(auto: Any, folder: Path, cfg: ModelConfig) -> Any:
+    """The model of a folder with all its weights.
+
+    Raises:
+        UserError: They cannot be read, or some are missing: transformers would fill those with random numbers.
+    """
+    try:
+        model, found = auto.from_pretrained(
+            folder, dtype=cfg.dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(
+            f"The weights in {folder} cannot be read ({type(error).__name__}), expected whole *.safetensors files of this model. "
+            "Copy or download them again."
+        ) from error
+    missing = [name for name in found["missing_keys"] if "pooler" not in name]
+    if missing:
+        raise UserError(
+            f"{folder} lacks {len(missing)} weights of a {auto.__name__.removeprefix('AutoModel') or 'base'} model "
+            f"(the first is {sorted(missing)[0]}), expected all. Set model.kind to what was saved, or save the whole model."
+        )
+    return model
 
 
 def kind_of(cfg: ModelConfig, config: Any) -> Literal["decoder", "encoder"]:
@@ -188,6 +219,11 @@ def load_tokenizer(folder: Path) -> Any:
     type, and so split words in another way than the file says. The special tokens come from the model's class.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    if not any(is_tokenizer_file(path) for path in folder.iterdir()):
+        raise UserError(
+            f"{folder} holds no tokenizer, expected tokenizer.json. Put the model's tokenizer files beside its weights."
+        )
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

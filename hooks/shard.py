@@ -11,7 +11,6 @@ which is what `ShardReader` does, since h5py takes one lock for the whole proces
 """
 
 import errno
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,15 +120,16 @@ class ShardReader:
             self.index = {name: dataset_of(file, name)[...] for name in INDEX_COLUMNS}
             self._slabs = {name: slab(dataset_of(file, f"acts/{name}")) for name in file["acts"]}  # type: ignore[union-attr]
             self._norms = {name: slab(dataset_of(file, f"norm/{name}")) for name in self._slabs}
-        self._descriptor = os.open(path, os.O_RDONLY)
-
-    def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):
-            os.close(self._descriptor)
 
     @property
     def n_tokens(self) -> int:
         return len(self.index["token_id"])
+
+    @property
+    def document_bounds(self) -> list[int]:
+        """Rows at which a document begins, and the end."""
+        document = self.index["document"]
+        return [0, *(np.flatnonzero(np.diff(document)) + 1).tolist(), len(document)]
 
     @property
     def is_special(self) -> np.ndarray:
@@ -148,14 +148,18 @@ class ShardReader:
     def _read(self, place: Slab, start: int, stop: int) -> np.ndarray:
         row_bytes = place.dtype.itemsize * int(np.prod(place.shape[1:]))
         buffer = bytearray((stop - start) * row_bytes)
-        done = 0
-        while done < len(buffer):
-            got = os.preadv(self._descriptor, [memoryview(buffer)[done:]], place.offset + start * row_bytes + done)
-            if got == 0:
-                raise UserError(
-                    f"{self.path} ends too early, expected {place.shape[0]} rows. Delete its .json and capture again."
-                )
-            done += got
+        with self.path.open(
+            "rb", buffering=0
+        ) as file:  # opened anew: a store may have more shards than a process files
+            file.seek(place.offset + start * row_bytes)
+            done = 0
+            while done < len(buffer):
+                got = file.readinto(memoryview(buffer)[done:])
+                if not got:
+                    raise UserError(
+                        f"{self.path} ends too early, expected {place.shape[0]} rows. Delete its .json and capture again."
+                    )
+                done += got
         return np.frombuffer(buffer, place.dtype).reshape(stop - start, *place.shape[1:])
 
 

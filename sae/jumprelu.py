@@ -8,8 +8,8 @@ Rajamanoharan et al. 2024, "Jumping Ahead" (arXiv:2407.14435):
    bandwidth ε (equations 11 and 12):
        ∂ JumpReLU_θ(π) / ∂θ  :=  −(θ / ε) · K((π − θ) / ε)
        ∂ H(π − θ) / ∂θ       :=  −(1 / ε) · K((π − θ) / ε)
-3. To reach a given sparsity the penalty is λ · (‖f‖₀ / L0_target − 1)² (section 3.4 of the follow-up discussion in
-   the paper's appendix G), whose pull vanishes at the target, from above and from below.
+3. To reach a given sparsity the penalty is λ · (‖f‖₀ / L0_target − 1)², whose pull vanishes at the target, from above
+   and from below (the quadratic L0 penalty of Gemma Scope 2, and sae-lens' target_l0).
 
 Differs from the paper: thresholds are stored as they are and held above 0 after each step, not as logarithms, so
 that a saved SAE loads with the same bits; they start at the quantile of the pre-activations that meets the target;
@@ -61,7 +61,7 @@ class JumpReLUSAE(SAE):
     """Features above a threshold of their own."""
 
     feature_shift_names = ("b_enc", "threshold")
-    lr_scales: ClassVar[dict[str, float]] = {"threshold": 10.0}
+    lr_scales: ClassVar[dict[str, float]] = {"threshold": 10.0}  # docs/log.md: else L0 stays far from its target
 
     def __init__(self, cfg: JumpReLUConfig, d_in: int, d_sae: int) -> None:
         super().__init__(d_in, d_sae)

@@ -63,7 +63,8 @@ class TopKSAE(SAE):
     ) -> Float[Tensor, ""]:
         """Normalised error of reconstructing `error` from the strongest dead features alone.
 
-        Its gradient reaches both encoder and decoder of the dead features, and no others: the error is a constant.
+        Its gradient reaches both encoder and decoder rows of the dead features, and no live feature: the error is a
+        constant.
         """
         n_dead = int(dead.sum())
         if n_dead == 0:

@@ -11,14 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hooks.config import ModelConfig
+from hooks.config import CaptureConfig, ModelConfig
 from hooks.corpus import Split
 from hooks.hook_points import parse
 from hooks.model import LanguageModel, load
+from hooks.shard import ShardReader
 from hooks.store import Store
-from hooks.windows import Batch, Tokens, batches
+from hooks.windows import Batch, Tokens, batches, special_frame
 from sae import artefact, saelens_format
 from sae.base import SAE
+from sae.errors import UserError
 from training.config import EvaluationConfig
 from training.engine import Done
 from training.splice import Splice
@@ -54,7 +56,12 @@ class Reconstruction:
 
     def figures(self) -> dict[str, float]:
         """The means."""
-        total = self.sum_squares - float(self.sum.square().sum()) / self.n
+        total = self.sum_squares - float(self.sum.square().sum()) / max(self.n, 1)
+        if total <= 1e-12 * self.sum_squares:
+            raise UserError(
+                f"The activations of {self.n} held-out tokens do not vary, expected different ones. "
+                "Choose another hook point, or hold out more documents."
+            )
         return {
             "l0": float(self.fired.sum()) / self.n,
             "explained_variance": 1 - self.error / total,
@@ -108,11 +115,12 @@ class Evaluate:
         """Measures and writes."""
         store = Store.open(self.run_folder / "acts")
         sums = {sae_id: Reconstruction(sae.d_in, sae.d_sae) for sae_id, sae in saes.items()}
-        for x in rows(store, self.hook_point, "held_out", self.evaluation.n_tokens, self.exclude_special_tokens):
+        limit = norm_limit(self.folder(next(iter(saes))))
+        for x in rows(store, self.hook_point, "held_out", self.evaluation.n_tokens, self.exclude_special_tokens, limit):
             for sae_id, sae in saes.items():
                 sums[sae_id].add(x, sae)
             done(len(x))
-        splice = self.splice(store, saes, done)
+        splice = self.splice(store, saes, limit, done)
         for sae_id in saes:
             figures: dict[str, Any] = {
                 "settings": self.settings,
@@ -122,13 +130,14 @@ class Evaluate:
             }
             artefact.write_json(self.folder(sae_id) / FILE, figures)
 
-    def splice(self, store: Store, saes: dict[str, SAE], done: Done) -> Splice | None:
+    def splice(self, store: Store, saes: dict[str, SAE], limit: float | None, done: Done) -> Splice | None:
         """Runs the spliced model; none for encoders, which have no next token to predict."""
         lm = load(self.model)
         if lm.kind == "encoder":
             return None
-        special = torch.tensor(special_ids(lm, self.exclude_special_tokens))
-        splice = Splice(lm, parse(self.hook_point), saes, special)
+        before, after = special_frame(lm, CaptureConfig(**store.origin["capture"]))
+        special = torch.tensor(before + after if self.exclude_special_tokens else [], dtype=torch.long)
+        splice = Splice(lm, parse(self.hook_point), saes, special, limit)
         for batch in held_out_batches(store, lm, self.evaluation.splice_tokens):
             splice.add(batch)
             done(int(batch.attention_mask.sum()))
@@ -140,23 +149,25 @@ def has_settings(path: Path, settings: dict[str, Any]) -> bool:
     return path.is_file() and artefact.read_json(path)["settings"] == settings
 
 
-def special_ids(lm: LanguageModel, exclude: bool) -> list[int]:
-    """Token ids that take no part, as in training."""
-    return list(lm.tokenizer.all_special_ids) if exclude else []
+def norm_limit(folder: Path) -> float | None:
+    """The norm above which an autoencoder was trained on no rows; none if there was no limit."""
+    return artefact.read_json(folder / "origin.json")["norm_limit"]
 
 
 def rows(
-    store: Store, hook_point: str, split: Split, most_rows: int, exclude_special: bool
+    store: Store, hook_point: str, split: Split, most_rows: int, exclude_special: bool, limit: float | None = None
 ) -> Iterator[Float[Tensor, "rows width"]]:
-    """Rows of a split in the store's order, special tokens left out as in training."""
+    """Rows of a split in the store's order, special tokens and rows of outlying norm left out as in training."""
     left = most_rows
     for shard in store.shards(split):
+        norm = shard.norm(hook_point)
         for start in range(0, shard.n_tokens, ROWS_PER_STEP):
             if left <= 0:
                 return
             stop = min(start + ROWS_PER_STEP, shard.n_tokens)
-            keep = torch.from_numpy(~shard.is_special[start:stop] | (not exclude_special))
-            x = shard.acts(hook_point, start, stop)[keep][:left]
+            keep = ~shard.is_special[start:stop] | (not exclude_special)
+            keep &= norm[start:stop] <= (np.inf if limit is None else limit)
+            x = shard.acts(hook_point, start, stop)[torch.from_numpy(keep)][:left]
             left -= len(x)
             yield x
 
@@ -165,7 +176,7 @@ def held_out_batches(store: Store, lm: LanguageModel, most_tokens: int) -> Itera
     """Windows of held-out documents, as they were captured, until there are tokens enough."""
     left = most_tokens
     for shard in store.shards("held_out"):
-        tokens = documents_of(shard.index)
+        tokens = documents_of(shard)
         kept: list[Tokens] = []
         for doc in tokens:
             if left <= 0:
@@ -178,10 +189,9 @@ def held_out_batches(store: Store, lm: LanguageModel, most_tokens: int) -> Itera
             return
 
 
-def documents_of(index: dict[str, np.ndarray]) -> list[Tokens]:
+def documents_of(shard: ShardReader) -> list[Tokens]:
     """A shard's rows, document by document."""
-    edges = np.flatnonzero(np.diff(index["document"])) + 1
-    bounds = [0, *edges.tolist(), len(index["document"])]
+    index = shard.index
     return [
         Tokens(
             int(index["document"][a]),
@@ -190,5 +200,5 @@ def documents_of(index: dict[str, np.ndarray]) -> list[Tokens]:
             index["char_end"][a:b],
             index["is_special"][a:b].astype(bool),
         )
-        for a, b in itertools.pairwise(bounds)
+        for a, b in itertools.pairwise(shard.document_bounds)
     ]

@@ -6,6 +6,7 @@ next run starts from the last checkpoint and ends in the same bytes as one that 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -249,5 +250,7 @@ def origin(task: Fit, stream: ActivationStream) -> dict[str, Any]:
         "store": stream.store.origin,
         "rows": stream.counts._asdict(),
         "input_scale": stream.input_scale,
+        "norm_limit": stream.norm_limit,
+        "clinlens": version("clinlens"),
         "torch": torch.__version__,
     }

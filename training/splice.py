@@ -20,6 +20,7 @@ from hooks.hook_points import HookPoint
 from hooks.model import LanguageModel
 from hooks.windows import Batch
 from sae.base import SAE
+from sae.errors import UserError
 
 
 @dataclass
@@ -51,6 +52,8 @@ class Splice:
     point: HookPoint
     saes: dict[str, SAE]
     special_ids: Tensor
+    norm_limit: float | None = None
+    """Rows of a larger norm keep their activations, as they took no part in training."""
     clean: Answers = field(default_factory=Answers)
     zero: Answers = field(default_factory=Answers)
     spliced: dict[str, Answers] = field(default_factory=dict)
@@ -63,7 +66,7 @@ class Splice:
         self.zero.add(self.log_probs(batch, torch.zeros_like), clean, batch, scored)
         for name, sae in self.saes.items():
             answers = self.spliced.setdefault(name, Answers())
-            answers.add(self.log_probs(batch, replacement(sae, scored)), clean, batch, scored)
+            answers.add(self.log_probs(batch, replacement(sae, scored, self.norm_limit)), clean, batch, scored)
 
     def log_probs(self, batch: Batch, edit: passage.Edit | None) -> Float[Tensor, "batch position vocabulary"]:
         """Next-token log-probabilities with the value at the hook point edited."""
@@ -74,6 +77,10 @@ class Splice:
     def figures(self, name: str) -> dict[str, float]:
         """The means for one autoencoder."""
         spliced = self.spliced[name]
+        if spliced.n_ce == 0:
+            raise UserError(
+                "The held-out documents have no token to score after a special one, expected some. Hold out more documents."
+            )
         clean_ce, zero_ce = self.clean.ce / self.clean.n_ce, self.zero.ce / self.zero.n_ce
         spliced_ce = spliced.ce / spliced.n_ce
         return {
@@ -87,12 +94,13 @@ class Splice:
         }
 
 
-def replacement(sae: SAE, where: Bool[Tensor, "batch position"]) -> passage.Edit:
-    """An edit that puts the autoencoder's reconstruction at the marked positions."""
+def replacement(sae: SAE, where: Bool[Tensor, "batch position"], limit: float | None) -> passage.Edit:
+    """An edit that puts the autoencoder's reconstruction at the marked positions, rows of outlying norm apart."""
 
     def edit(value: Tensor) -> Tensor:
         rows = value.float().cpu()
         reconstruction = sae(rows).reconstruction
-        return torch.where(where[..., None], reconstruction, rows).to(value)
+        ordinary = where if limit is None else where & (rows.norm(dim=-1) <= limit)
+        return torch.where(ordinary[..., None], reconstruction, rows).to(value)
 
     return edit

@@ -59,7 +59,7 @@ class ActivationStream:
         return self.store.shards("train")
 
     @cached_property
-    def _masks(self) -> tuple[list[np.ndarray], RowCounts]:
+    def _masks(self) -> tuple[list[np.ndarray], RowCounts, float]:
         norms = [shard.norm(self.hook_point) for shard in self.shards]
         special = [shard.is_special & self.cfg.exclude_special_tokens for shard in self.shards]
         limit = np.inf
@@ -74,7 +74,12 @@ class ActivationStream:
                 f"The store has {n_kept} rows to train on at {self.hook_point}, expected at least "
                 f"batch_tokens={self.cfg.batch_tokens}. Capture more documents or lower training.batch_tokens."
             )
-        return keep, counts
+        return keep, counts, limit
+
+    @property
+    def norm_limit(self) -> float | None:
+        """Norm above which rows are left out; none if there is no limit."""
+        return self._masks[2] if np.isfinite(self._masks[2]) else None
 
     @property
     def counts(self) -> RowCounts:
@@ -84,7 +89,7 @@ class ActivationStream:
     @cached_property
     def input_scale(self) -> float:
         """Factor that gives the kept rows a mean norm of √d_in. Source: Conerly et al. 2024."""
-        keep, counts = self._masks
+        keep, counts, _ = self._masks
         total = sum(
             float(shard.norm(self.hook_point)[mask].sum(dtype=np.float64))
             for shard, mask in zip(self.shards, keep, strict=True)

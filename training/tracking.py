@@ -44,6 +44,7 @@ class Tracker:
         (folder / "wandb").mkdir(parents=True, exist_ok=True)
         settings = wandb.Settings(
             silent=True, console="off", disable_git=True, save_code=False, disable_code=True, x_disable_stats=True,
+            x_disable_meta=True,
             program="clinlens", host="",
         )  # fmt: skip
         try:

@@ -25,7 +25,7 @@ def opened(kind: str) -> LanguageModel:
 def test_the_effect_is_the_derivative_of_the_logits_at_a_stream_of_norm_one(kind: str):
     lm = opened(kind)
     rows = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
-    found = logit_effects(lm, rows, 5)
+    found = logit_effects(lm, "blocks.1.hook_resid_post", rows, 5)
     assert found is not None
     assert lm.family.final_norm is not None
     norm, head = lm.base.get_submodule(lm.family.final_norm), lm.model.get_output_embeddings()
@@ -43,11 +43,12 @@ def test_the_effect_is_the_derivative_of_the_logits_at_a_stream_of_norm_one(kind
 
 
 def test_an_encoder_has_no_logits():
-    assert logit_effects(opened("bert"), torch.randn(2, 32), 3) is None
+    assert logit_effects(opened("bert"), "blocks.1.hook_resid_post", torch.randn(2, 32), 3) is None
 
 
-def test_rows_of_another_width_have_no_direct_effect():
-    assert logit_effects(opened("llama"), torch.randn(2, 48), 3) is None
+@pytest.mark.parametrize("kind", ["attn.hook_z", "mlp.hook_post"])
+def test_rows_outside_the_residual_stream_have_no_direct_effect_though_they_be_as_wide(kind: str):
+    assert logit_effects(opened("llama"), f"blocks.1.{kind}", torch.randn(2, 32), 3) is None
 
 
 def test_the_vocabulary_keeps_spaces_before_words(materials: Path):

@@ -63,6 +63,7 @@ def finished(tiny_model: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempP
     config(folder, tiny_model, tiny_corpus)
     done = run_clinlens("run", "run.yaml", "--json", cwd=folder)
     (folder / "stdout").write_text(done.stdout)
+    (folder / "stderr").write_text(done.stderr)
     return folder
 
 
@@ -76,7 +77,7 @@ def test_a_run_ends_with_a_report_and_one_json_object(finished: Path):
         assert sae["concept_recovery"]["n_concepts"] == 1
 
 
-def test_running_again_changes_nothing_and_loads_no_model(finished: Path):
+def test_running_again_changes_nothing_and_makes_nothing(finished: Path):
     before = contents(finished / "run")
     times = {path: path.stat().st_mtime_ns for path in (finished / "run" / "saes").rglob("*") if path.is_file()}
     done = run_clinlens("run", "run.yaml", cwd=finished)
@@ -90,18 +91,22 @@ KILLS: dict[str, Callable[[Path], bool]] = {
     "capture": lambda run: (run / "acts" / "shard-00001.h5").exists(),
     "train": lambda run: len(list(run.glob("saes/*/*/training_state.safetensors"))) >= 2,
     "evaluate": lambda run: any(run.glob("saes/*/*/evaluation.json")),
+    "concepts": lambda run: any(run.glob("saes/*/*/concepts.json")),
     "examples": lambda run: any(run.glob("examples/*/*.h5")),
-    "report": lambda run: len(list(run.glob("examples/*/*.h5"))) == 9,
+    "just before the report": lambda run: len(list(run.glob("examples/*/*.h5"))) == 9,
 }
 
 
-@pytest.mark.parametrize("stage", KILLS)
-@pytest.mark.parametrize("engine", ["inline", "processes"])
+POOLED = ("train", "examples")
+"""Stages killed with worker processes too; the pool shares all other code with inline."""
+
+
+@pytest.mark.parametrize(
+    ("engine", "stage"), [("inline", stage) for stage in KILLS] + [("processes", stage) for stage in POOLED]
+)
 def test_a_run_killed_in_any_stage_ends_in_the_same_bytes(
     finished: Path, tiny_model: Path, tiny_corpus: Path, tmp_path: Path, stage: str, engine: str
 ):
-    if engine == "processes" and stage not in ("train", "examples"):
-        pytest.skip("one stage of each kind of work is enough for the pool, which shares all code with inline")
     settings = {"engine": {"kind": engine, "workers": 2}} if engine == "processes" else {}
     config(tmp_path, tiny_model, tiny_corpus, **settings)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
@@ -202,6 +207,8 @@ def test_a_run_of_another_model_may_not_write_the_folder(finished: Path, tmp_pat
 
 
 def test_no_log_error_or_record_holds_text_of_the_corpus(finished: Path):
+    assert "fever" not in (finished / "stderr").read_text()
+    assert "fever" not in (finished / "stdout").read_text()
     for path in (finished / "run").rglob("*"):
         if path.is_file() and path.suffix in (".json", ".jsonl", ".yaml") and path.name != "vocabulary.json":
             assert "has fever" not in path.read_text(), path
@@ -257,6 +264,14 @@ BAD_INPUTS: dict[str, tuple[tuple[str, ...], str]] = {
         ("train", "run.yaml", "--set", "training.batch_tokens=100000", "--set", "training.n_tokens=100000"),
         "The store has {kept} rows to train on at blocks.0.hook_resid_post, expected at least batch_tokens=100000. "
         "Capture more documents or lower training.batch_tokens.",
+    ),
+    "no GPU": (
+        ("capture", "run.yaml", "--set", "folder=new", "--set", "model.device=cuda"),
+        "model.device is 'cuda', but torch sees no GPU here. Set it to auto or cpu.",
+    ),
+    "a file for a folder": (
+        ("capture", "run.yaml", "--set", "folder=run.yaml"),
+        "run.yaml cannot be written (File exists). Free space or choose another `folder`; what is complete is kept.",
     ),
     "stage too early": (
         ("evaluate", "run.yaml", "--set", "seed=0", "--set", "training.lr=1"),

@@ -137,9 +137,62 @@ def test_an_encoders_windows_stand_between_cls_and_sep(tiny_model: Path, docs: l
     assert first.is_special.sum() == 4
 
 
-def test_errors_name_rows_and_columns_but_never_text(tmp_path: Path):
-    path = tmp_path / "notes.jsonl"
-    path.write_text('{"text": "secret patient"}\n{"text": 7}\n')
+MISTAKES = {
+    "a number for a text": ("notes.jsonl", '{"text": "secret"}\n{"text": 7}\n', {}, "Row 1 of"),
+    "a table without header": ("notes.csv", "7,secret patient has fever\n8,other\n", {}, "is there a header line?"),
+    "a text with commas": ("notes.csv", "text,id\nsecret, patient, has fever,3\n", {}, "cannot be read as csv"),
+    "an empty table": ("notes.csv", "", {}, "cannot be read as csv"),
+    "a table with a header only": ("notes.csv", "text,id\n", {}, "has no documents, expected at least one"),
+    "spans as a string": (
+        "notes.csv",
+        "text,spans\nsecret,\"[{'start': 1}]\"\n",
+        {"span_column": "spans"},
+        "has no list of spans in column 'spans', expected [{start, end, label}, …]",
+    ),
+    "spans with other keys": (
+        "notes.jsonl",
+        '{"text": "secret", "spans": [{"from": 1, "to": 2}]}\n',
+        {"span_column": "spans"},
+        "has no list of spans in column 'spans', expected [{start, end, label}, …]",
+    ),
+    "an unknown ending": ("notes.docx", "secret", {}, "has .docx, expected files of one kind of"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_corpus_that_cannot_be_read_is_a_sentence_without_its_text(name: str, tmp_path: Path):
+    file, content, settings_, sentence = MISTAKES[name]
+    (tmp_path / file).write_text(content)
     with pytest.raises(UserError) as error:
-        corpus.read(CorpusConfig(name=str(path)))
+        corpus.read(CorpusConfig(name=str(tmp_path / file), **settings_))
+    assert sentence in str(error.value)
     assert "secret" not in str(error.value)
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("note")
+    (tmp_path / "b.txt").write_bytes("fièvre".encode("latin-1"))
+    with pytest.raises(
+        UserError, match=r"b.txt is no UTF-8 text, expected that encoding. Convert it, e.g. with iconv."
+    ):
+        corpus.read(CorpusConfig(name=str(tmp_path)))
+
+
+def test_identifiers_in_a_table_stay_as_they_are_written(tmp_path: Path):
+    path = tmp_path / "notes.csv"
+    path.write_text("text,patient\nfirst,007\nsecond,7\nthird,\nfourth,7.0\nfifth,\n")
+    docs = corpus.read(CorpusConfig(name=str(path), group_column="patient"))
+    assert [doc.group for doc in docs] == ["007", "7", None, "7.0", None]
+    assert corpus.bundles(docs) == [0, 1, 2, 3, 4]
+
+
+def test_a_missing_text_is_a_short_document(tmp_path: Path):
+    path = tmp_path / "notes.jsonl"
+    path.write_text('{"text": "fever"}\n{"text": null}\n')
+    assert [doc.text for doc in corpus.read(CorpusConfig(name=str(path)))] == ["fever", ""]
+
+
+def test_endings_in_capitals_are_read_too(tmp_path: Path):
+    (tmp_path / "A.TXT").write_text("first")
+    (tmp_path / "b.txt").write_text("second")
+    assert [doc.text for doc in corpus.read(CorpusConfig(name=str(tmp_path)))] == ["first", "second"]

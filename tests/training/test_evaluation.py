@@ -17,9 +17,9 @@ from sae.base import SAE
 from sae.build import build
 from sae.config import TopKConfig
 from training.config import EvaluationConfig, TrackingConfig, TrainingConfig
-from training.evaluation import Evaluate, Reconstruction, held_out_batches
+from training.evaluation import Evaluate, Reconstruction, held_out_batches, rows
 from training.fit import Fit, fit
-from training.splice import Splice
+from training.splice import Splice, replacement
 
 POINT = "blocks.1.hook_resid_post"
 
@@ -104,6 +104,17 @@ def test_a_perfect_reconstruction_loses_nothing(trained: tuple[Fit, ModelConfig]
     found = splice.figures("perfect")
     assert found["ce_loss_score"] == pytest.approx(1.0, abs=0.01)
     assert found["kl"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_rows_left_out_of_training_for_their_norm_are_left_out_of_evaluation(store: Store):
+    every = torch.cat(list(rows(store, POINT, "held_out", 10**9, True)))
+    limit = float(every.norm(dim=1).median())
+    kept = torch.cat(list(rows(store, POINT, "held_out", 10**9, True, limit)))
+    assert 0 < len(kept) < len(every)
+    assert float(kept.norm(dim=1).max()) <= limit * (1 + 1e-3)
+    edit = replacement(Halver(32), torch.ones(1, len(every), dtype=torch.bool), limit)
+    changed = (edit(every[None])[0] != every).any(dim=1)
+    assert changed.tolist() == (every.norm(dim=1) <= limit).tolist()
 
 
 def test_cross_entropy_is_that_of_the_plain_model(trained: tuple[Fit, ModelConfig], store: Store):
