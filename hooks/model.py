@@ -54,10 +54,6 @@ class LanguageModel:
         return self.config.num_attention_heads
 
     @property
-    def d_model(self) -> int:
-        return self.config.hidden_size
-
-    @property
     def max_context_tokens(self) -> int:
         """Longest input that the model's positions allow; RoBERTa's begin after the padding's number."""
         n_positions = int(getattr(self.config, "max_position_embeddings", None) or 2**31)

@@ -15,14 +15,14 @@ import pytest
 import yaml
 
 CLINLENS = [sys.executable, "-m", "clinlens"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 CHANGING = ("resources.json", "report.html", ".lock", "wandb/")
 """What holds clocks; everything else is the same in every run of a config."""
 
 
 def run_clinlens(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     done = subprocess.run(
-        [*CLINLENS, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        [*CLINLENS, *arguments], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     assert not check or done.returncode == 0, done.stderr
     return done
@@ -109,11 +109,10 @@ def test_a_run_killed_in_any_stage_ends_in_the_same_bytes(
 ):
     settings = {"engine": {"kind": engine, "workers": 2}} if engine == "processes" else {}
     config(tmp_path, tiny_model, tiny_corpus, **settings)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     process = subprocess.Popen(
         [*CLINLENS, "run", "run.yaml"],
         cwd=tmp_path,
-        env=environment,
+        env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -136,11 +135,10 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_worker(
     tiny_model: Path, tiny_corpus: Path, tmp_path: Path, engine: str
 ):
     config(tmp_path, tiny_model, tiny_corpus, engine={"kind": engine, "workers": 2})
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     process = subprocess.Popen(
         [*CLINLENS, "run", "run.yaml"],
         cwd=tmp_path,
-        env=environment,
+        env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
