@@ -129,6 +129,10 @@ class Recover:
         return f"concept recovery at {self.hook_point}"
 
     @property
+    def id(self) -> str:
+        return f"concepts-{self.hook_point}-{artefact.content_hash(self.sae_ids, self.settings)}"
+
+    @property
     def settings(self) -> dict[str, Any]:
         return self.concepts.model_dump(mode="json") | {
             "units": artefact.content_hash(self.units),

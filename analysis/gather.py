@@ -53,6 +53,10 @@ class GatherExamples:
         return f"the examples of {self.hook_point} {self.sae_id}"
 
     @property
+    def id(self) -> str:
+        return f"examples-{self.hook_point}-{self.sae_id}-{self.settings}"
+
+    @property
     def path(self) -> Path:
         return self.run_folder / "examples" / self.hook_point / f"{self.sae_id}.h5"
 

@@ -60,7 +60,10 @@ ALL_STAGES = ("capture", "train", "evaluate", "examples", "report")
 stage_verb("run", ALL_STAGES, "Capture, train, evaluate, gather examples and write the report; skip what is complete.")
 
 
-@cli.command("capture", help="Capture activations into HDF5; with --verify, check a finished store instead.")
+@cli.command(
+    "capture",
+    help="Capture activations into HDF5, or what is missing or damaged; with --verify, only check a finished store.",
+)
 @config_argument
 @overrides
 @click.option("--verify", is_flag=True, help="Compare checksums, and values with TransformerLens' at the same points.")
@@ -71,7 +74,7 @@ def capture_verb(config: Path, overrides: tuple[str, ...], verify: bool, as_json
 
     run = Run(configs.read(config, overrides))
     if not verify:
-        show(run.stages(("capture",)), as_json)
+        show(run.stages(("repair",)), as_json)
         return
     from clinlens.verify import verify_store
 
@@ -142,7 +145,7 @@ def quiet_libraries() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: turns mistakes into one sentence and an exit code."""
     from clinlens.packages import refuse_strangers
-    from sae.errors import UserError
+    from sae.errors import JobFailed, UserError
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("clinlens").setLevel(logging.INFO)
@@ -156,6 +159,9 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         click.echo(f"clinlens: {error}", err=True)
         sys.exit(USER_MISTAKE)
+    except JobFailed as error:
+        click.echo(f"clinlens: {error}", err=True)
+        sys.exit(OUR_FAILURE)
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise

@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -83,15 +84,19 @@ class Run:
             for sae in self.cfg.sae
         ]
 
-    def capture(self) -> dict[str, Any]:
-        """Makes the activation store."""
+    def capture(self, *, thorough: bool = False) -> dict[str, Any]:
+        """Makes the activation store, or what is missing of it; `thorough` looks at every shard's checksum."""
         acts = self.folder / "acts"
-        store = capture.finished(self.job, self.documents, acts)
+        store = capture.finished(self.job, self.documents, acts, thorough=thorough)
         if store is None:
-            with measured("capture", self.folder):
+            with self.measured("capture"):
                 plan = capture.prepare(self.job, self.documents, load(self.model), acts)
-                log.info("capture: %s shards to make, %s tokens", len(plan.missing), f"{plan.n_tokens:,}")
-                self.work("capture", plan.missing, plan.n_tokens, "tok")
+                log.info(
+                    "capture: %d of %d shards to make, %s tokens, %s of disk (%s free)",
+                    len(plan.missing), plan.n_shards, f"{plan.n_tokens:,}", gigabytes(plan.n_bytes),
+                    gigabytes(shutil.disk_usage(acts).free),
+                )  # fmt: skip
+                self.work("capture", plan.tasks(self._engine.n_shares), plan.n_tokens, "tok")
                 store = capture.conclude(plan)
         return {
             "store": str(acts),
@@ -100,13 +105,17 @@ class Run:
             "n_tokens": {"train": store.n_tokens("train"), "held_out": store.n_tokens("held_out")},
         }
 
+    def repair(self) -> dict[str, Any]:
+        """Makes the activation store, or makes anew what was damaged since."""
+        return self.capture(thorough=True)
+
     def train(self) -> dict[str, Any]:
         """Fits every SAE."""
         missing = [fit for fit in self.fits if not fit.is_complete]
         if missing:
             steps = self.cfg.training.n_steps * self.cfg.training.batch_tokens
             log.info("train: %d of %d SAEs to fit, %s tokens each", len(missing), len(self.fits), f"{steps:,}")
-            with measured("train", self.folder):
+            with self.measured("train"):
                 tasks = [FitTask(fit, self.cfg.tracking) for fit in missing]
                 self.work("train", tasks, steps * len(missing), "tok")
         return {"saes": [str(fit.folder) for fit in self.fits]}
@@ -120,7 +129,7 @@ class Run:
         ]
         missing = [task for task in tasks if task.missing()]
         if missing:
-            with measured("evaluate", self.folder):
+            with self.measured("evaluate"):
                 self.work("evaluate", missing, self.n_evaluation_tokens * len(missing), "tok")
         self.recover()
         return self.summarise()
@@ -148,7 +157,7 @@ class Run:
         ]
         missing = [task for task in tasks if task.missing()]
         if missing:
-            with measured("evaluate", self.folder):
+            with self.measured("evaluate"):
                 self.work("concepts", missing, sum(len(task.missing()) for task in missing), "SAE")
 
     def summarise(self) -> dict[str, Any]:
@@ -184,7 +193,7 @@ class Run:
         missing = [task for task in tasks if not task.is_complete]
         words = self.folder / "examples" / example_files.VOCABULARY
         if missing or not words.is_file():
-            with measured("examples", self.folder):
+            with self.measured("examples"):
                 artefact.write_json(words, vocabulary(load(self.model).tokenizer))
                 self.work("examples", missing, self.n_example_tokens * len(missing), "tok")
         return {"examples": [str(task.path) for task in tasks]}
@@ -220,6 +229,14 @@ class Run:
                 "Run `clinlens train` with this config first."
             )
 
+    @contextmanager
+    def measured(self, stage: str) -> Iterator[None]:
+        """Measures a stage, wherever its jobs run."""
+        before = self._engine.distant_cpu_s
+        with measured(stage, self.folder) as meter:
+            yield
+            meter.distant_cpu_s = self._engine.distant_cpu_s - before
+
     def work(self, label: str, tasks: Sequence[Task], total: int, unit: str) -> None:
         """Runs tasks on the configured engine under a progress bar."""
         with progress(label, total, unit) as done:
@@ -228,7 +245,7 @@ class Run:
     def stages(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Runs stages in order, alone in the folder, and gathers their results."""
         result: dict[str, Any] = {"folder": str(self.folder)}
-        with alone_in(self.folder), Engine(self.cfg.engine) as self._engine:
+        with alone_in(self.folder), Engine(self.cfg.engine, self.folder / "jobs") as self._engine:
             for litter in self.folder.rglob(".*.part"):  # what a kill left half written
                 litter.unlink()
             if not (self.folder / config.FILE).is_file():
@@ -239,6 +256,11 @@ class Run:
                 result |= getattr(self, name)()
             config.write(self.cfg, self.folder)  # only now: a command that failed leaves the run's config as it was
         return result
+
+
+def gigabytes(n_bytes: int) -> str:
+    """A size for people."""
+    return f"{n_bytes / 1e9:.2g} GB" if n_bytes < 10e9 else f"{n_bytes / 1e9:,.0f} GB"
 
 
 @contextmanager

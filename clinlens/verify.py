@@ -22,7 +22,7 @@ def verify_store(run: Run) -> dict[str, Any]:
     if damaged:
         raise UserError(
             f"{len(damaged)} of {len(store.manifest['shards'])} shards are damaged ({', '.join(damaged)}), expected the bytes "
-            f"that were written. Delete {store.folder / 'manifest.json'} and run `clinlens capture` again; only they are made anew."
+            "that were written. Run `clinlens capture` again: only they are made anew."
         )
     differences = transformer_lens_difference(store, load(run.model))
     known = [value for value in differences.values() if value is not None]

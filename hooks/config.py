@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from sae.config import Settings
 
@@ -70,6 +70,15 @@ class CaptureConfig(Settings, frozen=True):
         default=256,
         ge=4,
         description="Longest window the model sees, special tokens included; longer documents are cut into several.",
+    )
+    overlap_tokens: NonNegativeInt = Field(
+        default=0,
+        description="Words of the window before that a long document's next window reads again as context; each word "
+        "is stored once.",
+    )
+    backend: Literal["hooks", "bridge"] = Field(
+        default="hooks",
+        description="Plain forward hooks with early exit, or TransformerLens' TransformerBridge (decoders it knows; slower).",
     )
     prepend_bos: bool = Field(
         default=True,

@@ -2,6 +2,8 @@
 
     acts/<hook_point>   [n_tokens, width]  float16, float32, or bfloat16 kept as uint16 (attribute dtype="bfloat16")
     norm/<hook_point>   [n_tokens]         float32, Euclidean norm of each row before rounding
+    sum/<hook_point>    [width]            float64, sum over the rows that are no special tokens; attribute
+                                           "n, sum_norms, sum_squares" is of the same rows
     token_id, document, position, char_start, char_end  [n_tokens] int32
     is_special          [n_tokens]         uint8, 1 for BOS, CLS, SEP and their kin
 
@@ -18,15 +20,47 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae import artefact
 from sae.errors import UserError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 INDEX_COLUMNS = ("token_id", "document", "position", "char_start", "char_end", "is_special")
 FLOAT16_MAX = 65504.0
+SUM_ROWS = 4096
+"""Rows summed at once, so that their float64 copies stay small."""
+INDEX_BYTES = 5 * 4 + 1
+"""Bytes of a row beside its activations and norms."""
+HEADER_BYTES = 16_384
+"""Bytes of a shard beside its rows, about."""
+
+
+class Sums(NamedTuple):
+    """Sums over rows that are no special tokens, for normalisation."""
+
+    n: int
+    """Rows."""
+    sum: np.ndarray
+    """[width] float64."""
+    sum_norms: float
+    sum_squares: float
+
+    @property
+    def mean(self) -> np.ndarray:
+        """[width], the mean activation."""
+        return self.sum / self.n
+
+    @property
+    def mean_norm(self) -> float:
+        """Mean Euclidean norm."""
+        return self.sum_norms / self.n
+
+    @property
+    def variance(self) -> float:
+        """Mean squared distance from the mean, over the whole width."""
+        return self.sum_squares / self.n - float(self.mean @ self.mean)
 
 
 class Stored(NamedTuple):
@@ -38,15 +72,19 @@ class Stored(NamedTuple):
     """float16, float32 or bfloat16."""
     norm: np.ndarray
     """[n_tokens] float32."""
+    sums: Sums
 
 
-def encode(acts: Tensor, dtype: str, hook_point: str) -> Stored:
+def encode(
+    acts: Float[Tensor, "n_tokens width"], dtype: str, hook_point: str, is_word: Bool[Tensor, "n_tokens"]
+) -> Stored:
     """Puts activations into the number format that is stored.
 
     Args:
         acts: [n_tokens, width], float32 or bfloat16.
         dtype: As in the config; `auto` keeps bfloat16, and takes float16 for float32 where it does not overflow.
         hook_point: Named in errors.
+        is_word: Rows that are no special tokens.
 
     Raises:
         UserError: An activation is not finite, or too large for the asked format.
@@ -58,17 +96,28 @@ def encode(acts: Tensor, dtype: str, hook_point: str) -> Stored:
             f"The activations at {hook_point} are not finite (row {row} of the shard), expected numbers. "
             "Run the model in float32 (model.dtype=float32)."
         )
+    sums = sums_of(acts, norm, is_word)
     if dtype == "bfloat16" or (dtype == "auto" and acts.dtype == torch.bfloat16):
-        return Stored(acts.bfloat16().view(torch.uint16).numpy(), "bfloat16", norm.numpy())
+        return Stored(acts.bfloat16().view(torch.uint16).numpy(), "bfloat16", norm.numpy(), sums)
     largest = float(acts.abs().max())
     if dtype == "float32" or (dtype == "auto" and largest > FLOAT16_MAX):
-        return Stored(acts.float().numpy(), "float32", norm.numpy())
+        return Stored(acts.float().numpy(), "float32", norm.numpy(), sums)
     if largest > FLOAT16_MAX:
         raise UserError(
             f"The activations at {hook_point} reach {largest:.3g}, but float16 ends at {FLOAT16_MAX:.0f}. "
             "Set capture.dtype to auto, float32 or bfloat16."
         )
-    return Stored(acts.half().numpy(), "float16", norm.numpy())
+    return Stored(acts.half().numpy(), "float16", norm.numpy(), sums)
+
+
+def sums_of(acts: Tensor, norm: Tensor, is_word: Tensor) -> Sums:
+    """Sums over the words, in float64."""
+    weight = is_word.double()
+    total = torch.zeros(acts.shape[1], dtype=torch.float64)
+    for rows, weights in zip(acts.split(SUM_ROWS), weight.split(SUM_ROWS), strict=True):
+        total += weights @ rows.double()
+    norm = norm.double() * weight
+    return Sums(int(is_word.sum()), total.numpy(), float(norm.sum()), float(norm.square().sum()))
 
 
 def write(
@@ -89,6 +138,10 @@ def write(
                 dataset = file.create_dataset(f"acts/{hook_point}", data=stored.values)
                 dataset.attrs["dtype"] = stored.dtype
                 file.create_dataset(f"norm/{hook_point}", data=stored.norm)
+                total = file.create_dataset(f"sum/{hook_point}", data=stored.sums.sum)
+                total.attrs["n, sum_norms, sum_squares"] = [
+                    stored.sums.n, stored.sums.sum_norms, stored.sums.sum_squares,
+                ]  # fmt: skip
             file.attrs["complete"] = True
         artefact.publish(temporary, path)
     except OSError as error:
@@ -145,6 +198,13 @@ class ShardReader:
         """[n_tokens] float32, the norm of every row at a hook point."""
         return self._read(self._norms[hook_point], 0, self.n_tokens)
 
+    def sums(self, hook_point: str) -> Sums:
+        """Sums over the shard's words at a hook point."""
+        with h5py.File(self.path, "r") as file:
+            total = dataset_of(file, f"sum/{hook_point}")
+            n, sum_norms, sum_squares = np.asarray(total.attrs["n, sum_norms, sum_squares"]).tolist()
+            return Sums(int(n), np.asarray(total), sum_norms, sum_squares)
+
     def _read(self, place: Slab, start: int, stop: int) -> np.ndarray:
         row_bytes = place.dtype.itemsize * int(np.prod(place.shape[1:]))
         buffer = bytearray((stop - start) * row_bytes)
@@ -157,7 +217,7 @@ class ShardReader:
                 got = file.readinto(memoryview(buffer)[done:])
                 if not got:
                     raise UserError(
-                        f"{self.path} ends too early, expected {place.shape[0]} rows. Delete its .json and capture again."
+                        f"{self.path} ends too early, expected {place.shape[0]} rows. Capture again: it alone is made anew."
                     )
                 done += got
         return np.frombuffer(buffer, place.dtype).reshape(stop - start, *place.shape[1:])

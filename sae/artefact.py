@@ -9,14 +9,17 @@ from typing import Any
 import xxhash
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file under a temporary name, flushes it to disk and renames it into place."""
+def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Writes a file under a temporary name, flushes it to disk where it must last, and renames it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
             file.write(data)
-        publish(temporary, path)
+        if durable:
+            publish(temporary, path)
+        else:
+            temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -43,14 +46,14 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Writes a text file whole or not at all."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(), durable=durable)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Writes `value` as JSON, readable and with the same bytes for the same value; NaN is an error."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", durable=durable)
 
 
 def read_json(path: Path) -> Any:

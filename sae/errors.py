@@ -1,4 +1,4 @@
-"""The one exception class that stands for a mistake the user can mend."""
+"""The exceptions that the command line turns into one sentence."""
 
 
 class UserError(Exception):
@@ -8,3 +8,7 @@ class UserError(Exception):
     text. The command line prints it without a traceback and exits with code 2; every other exception is a failure
     of ours and exits with code 1.
     """
+
+
+class JobFailed(Exception):  # noqa: N818 - it reads "raise JobFailed"
+    """Some jobs failed for good, by no mistake of the user's; the others are done. The text names the first one's log."""

@@ -3,7 +3,7 @@
 import os
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from sae.config import Settings
 
@@ -72,20 +72,59 @@ class TrackingConfig(Settings, frozen=True):
     project: str = Field(default="clinlens", description="W&B project.")
 
 
+class RayConfig(Settings, frozen=True):
+    """A Ray cluster, where `engine.kind` is `ray`."""
+
+    address: str | None = Field(
+        default=None, description="Address of the head, `host:port`; Ray is started on this machine if unset."
+    )
+
+
+class SlurmConfig(Settings, frozen=True):
+    """What Slurm is asked for, where `engine.kind` is `slurm`. Per job."""
+
+    partition: str | None = Field(default=None, description="Partition; the cluster's default if unset.")
+    account: str | None = Field(default=None, description="Account that is charged; the cluster's default if unset.")
+    minutes: PositiveInt = Field(default=240, description="Time limit.")
+    memory_gb: PositiveFloat | None = Field(default=None, description="Memory; the cluster's default if unset.")
+    setup: tuple[str, ...] = Field(
+        default=(), description="Shell lines run before each job, e.g. `module load cuda`; never a secret."
+    )
+
+
 class EngineConfig(Settings, frozen=True):
     """How the work is spread."""
 
-    kind: Literal["inline", "processes"] = Field(
-        default="processes", description="One after another, or in a pool of processes."
+    kind: Literal["inline", "processes", "ray", "slurm"] = Field(
+        default="processes",
+        description="One after another, in a pool of processes, on a Ray cluster, or by Slurm. "
+        "Ray and Slurm need the run folder at the same path on every machine.",
     )
-    workers: PositiveInt | None = Field(default=None, description="Processes; one per core if unset.")
+    workers: PositiveInt | None = Field(
+        default=None,
+        description="Jobs at once; one per core if unset, with ray and slurm as many as the cluster takes.",
+    )
     threads: PositiveInt = Field(
         default=1,
         description="Threads of each worker's arithmetic. The same number gives the same bytes on any engine.",
     )
+    gpus: NonNegativeFloat = Field(
+        default=0.0, description="GPUs that each job asks of ray or slurm; a fraction shares one (ray only)."
+    )
+    retries: NonNegativeInt = Field(
+        default=2, description="How often a job is tried again after its worker died or it failed."
+    )
+    ray: RayConfig = Field(default=RayConfig(), description="The Ray cluster.")
+    slurm: SlurmConfig = Field(default=SlurmConfig(), description="What Slurm is asked for.")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether all work stays in this process and its children."""
+        return self.kind in ("inline", "processes")
 
     @property
     def n_workers(self) -> int:
+        """Jobs at once on this machine."""
         if self.kind == "inline":
             return 1
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

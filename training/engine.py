@@ -1,170 +1,151 @@
-"""Running work: one task after another, or many in a pool of processes.
+"""Running work: one task after another, in a pool of processes, on a Ray cluster or by Slurm.
 
 A task knows only how to run and whether it is complete; an engine knows nothing of what it runs. Running again is
-resuming, since complete tasks do nothing.
+resuming, since complete tasks do nothing. A job whose worker died is tried again; one that fails for good does not
+stop the others.
 """
 
-import ctypes
-import multiprocessing
-import os
-import platform
-import threading
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.queues import Queue
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import assert_never
 
-from sae.errors import UserError
+from sae.errors import JobFailed, UserError
 from training.config import EngineConfig
+from training.executors.executor import Executor
+from training.executors.inline import Inline
+from training.executors.processes import Processes
+from training.jobs import Done, JobTable, Outcome, Task, prepare
 
-LATE_S = 2.0
-"""How long the last reports of finished workers are waited for; they come by another way than the results."""
-Done = Callable[[int], None]
-"""Told how much was done since the last call, in the unit of the stage (tokens, mostly)."""
+__all__ = ["Done", "Engine", "Task", "prepare"]
 
-
-class Task(Protocol):
-    """A piece of work that can be sent to another process."""
-
-    @property
-    def name(self) -> str:
-        """For messages; never patient text."""
-        ...
-
-    def run(self, done: Done) -> None:
-        """Does the work, or what is left of it."""
-        ...
+LOOK_EVERY_S = 0.25
+"""How often progress is read from the job table."""
 
 
 class Engine:
-    """Runs tasks as configured; its processes start with the first tasks and serve every stage until it is closed.
+    """Runs tasks as configured; its workers start with the first tasks and serve every stage until it is closed.
 
     Args:
         cfg: How the work is spread.
+        jobs: Folder of the job table.
     """
 
-    def __init__(self, cfg: EngineConfig) -> None:
+    def __init__(self, cfg: EngineConfig, jobs: Path) -> None:
         self.cfg = cfg
-        self._done: Done = ignore
-        self._received = 0
-        self._pool: ProcessPoolExecutor | None = None
-        self._queue: Queue[int | None] | None = None
-        self._listener: threading.Thread | None = None
+        self.table = JobTable(jobs)
+        self.distant_cpu_s = 0.0
+        """Processor time of jobs that ran outside this process and its children."""
+        self._executor: Executor | None = None
+        self._inline = Inline(self.table)
 
     def __enter__(self) -> "Engine":
         prepare(self.cfg.threads)
         return self
 
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
-        if self._pool is None or self._queue is None or self._listener is None:
-            return
-        if failure is not None:  # what was under way is resumed by the next run; nobody should wait for it now
-            for worker in multiprocessing.active_children():
-                worker.terminate()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._queue.put(None)
-        self._listener.join()
+        if self._executor is not None:  # after a failure nobody should wait for what the next run resumes anyway
+            self._executor.close(hastily=failure is not None and not issubclass(failure, UserError | JobFailed))
+
+    @property
+    def n_shares(self) -> int:
+        """Into how many portions a large job is worth cutting."""
+        return self.cfg.n_workers * 4 if self.cfg.is_local else 64
 
     def run(self, tasks: Sequence[Task], done: Done) -> None:
-        """Runs all tasks; the first failure stops the rest.
+        """Runs all tasks.
 
         Args:
             tasks: What to run; independent of each other.
             done: Told of progress, from this process.
 
         Raises:
-            UserError: A task met a user's mistake, or a worker died.
+            UserError: A task met a user's mistake, or its worker died at every attempt. The others are done.
+            JobFailed: A task failed for another reason.
         """
-        if self.cfg.n_workers == 1 or len(tasks) <= 1:
-            for task in tasks:
-                task.run(done)
-            return
-        self._done = done
-        pool = self._pool or self._start()
-        try:
-            expected = self._received + collect({pool.submit(run_in_worker, task): task for task in tasks})
-            deadline = time.monotonic() + LATE_S
-            while self._received < expected and time.monotonic() < deadline:
-                time.sleep(0.005)
-        finally:
-            self._done = ignore
+        executor = self._executor_for(tasks)
+        progress = self._inline.watch = Progress(done)
+        for task in tasks:
+            self.table.forget(task.id)
+            executor.submit(task, 1)
+        waiting = {task.id for task in tasks}
+        failed: list[Outcome] = []
+        while waiting:
+            for outcome in executor.wait(LOOK_EVERY_S):
+                self._look([outcome.task.id], progress)
+                if outcome.state == "lost":
+                    self.table.record_loss(outcome)
+                if outcome.state in ("lost", "failure") and outcome.attempt <= self.cfg.retries:
+                    executor.submit(outcome.task, outcome.attempt + 1)
+                    continue
+                waiting.remove(outcome.task.id)
+                if outcome.state != "done":
+                    failed.append(outcome)
+            if executor is not self._inline:
+                self._look(waiting, progress)
+        if failed:
+            self._raise(failed, len(tasks))
 
-    def _start(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        self._queue = context.Queue()
-        self._listener = threading.Thread(target=self._forward, args=(self._queue,), daemon=True)
-        self._listener.start()
-        arguments = (self._queue, self.cfg.threads, os.getpid())
-        self._pool = ProcessPoolExecutor(self.cfg.n_workers, context, initialise, arguments)
-        return self._pool
+    def _look(self, jobs: Iterable[str], progress: "Progress") -> None:
+        """Reads from the job table what jobs did since the last look."""
+        for job in jobs:
+            entry = self.table.entry(job)
+            if entry is None:
+                continue
+            progress(job, entry.amount)
+            if entry.state != "running" and not self.cfg.is_local:
+                self.distant_cpu_s += entry.cpu_s
 
-    def _forward(self, queue: "Queue[int | None]") -> None:
-        while (amount := queue.get()) is not None:
-            self._done(amount)
-            self._received += amount
+    def _executor_for(self, tasks: Sequence[Task]) -> Executor:
+        """One task alone on this machine needs no other process."""
+        if self.cfg.is_local and (self.cfg.n_workers == 1 or len(tasks) <= 1):
+            return self._inline
+        self._executor = self._executor or build_executor(self.cfg, self.table)
+        return self._executor
 
-
-def ignore(_amount: int) -> None:
-    """Progress that nobody looks at."""
-
-
-def collect(futures: dict[Future[int], Task]) -> int:
-    """Waits for all tasks, raising the first failure; how much they reported in all."""
-    total = 0
-    for future in as_completed(futures):
-        try:
-            total += future.result()
-        except BrokenProcessPool as error:
+    def _raise(self, failed: list[Outcome], n_tasks: int) -> None:
+        """One sentence on the first failure and on how many there are."""
+        first = next((outcome for outcome in failed if outcome.state == "mistake"), failed[0])
+        is_all_of_it = len(failed) == n_tasks and len({outcome.error for outcome in failed}) == 1
+        others = "" if is_all_of_it else f" {len(failed)} of {n_tasks} jobs failed, the others are done."
+        if first.state == "mistake":
+            raise UserError(f"{first.error}{others}") from first.cause
+        log = self.table.log_path(first.task.id)
+        what = f"{first.task.name} failed {first.attempt} times: {first.error}.{others} Its log is {log}."
+        if first.state == "lost":
             raise UserError(
-                f"A worker died while {futures[future].name} was under way, most likely for want of memory. "
-                "Run the same command again (what is done is kept), with a lower engine.workers."
-            ) from error
-    return total
+                f"{what} Run the same command again (what is done is kept), with a lower engine.workers or more memory."
+            )
+        raise JobFailed(what) from first.cause
 
 
-_queue: Any = None
+class Progress:
+    """Turns the amounts of many jobs into steps of one bar, which never goes back."""
+
+    def __init__(self, done: Done) -> None:
+        self._done = done
+        self._amounts: dict[str, int] = {}
+        self._shown = 0
+
+    def __call__(self, job: str, amount: int) -> None:
+        self._amounts[job] = amount
+        total = sum(self._amounts.values())
+        if total > self._shown:
+            self._done(total - self._shown)
+            self._shown = total
 
 
-def initialise(queue: Any, threads: int, parent: int) -> None:
-    """Prepares a worker process."""
-    global _queue  # noqa: PLW0603 - a pool's initialiser has no other place to leave it
-    _queue = queue
-    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
-    prepare(threads)
+def build_executor(cfg: EngineConfig, table: JobTable) -> Executor:
+    """The executor of an engine kind. Others than processes are imported here only: their packages are extras."""
+    match cfg.kind:
+        case "inline" | "processes":
+            return Processes(cfg.n_workers, cfg.threads, table)
+        case "ray":
+            from training.executors.ray_cluster import RayCluster
 
+            return RayCluster(cfg, table)
+        case "slurm":
+            from training.executors.slurm import Slurm
 
-def end_with(parent: int) -> None:
-    """Ends this worker when its parent was killed, so that two runs never write one folder."""
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os._exit(1)
-
-
-def run_in_worker(task: Task) -> int:
-    """What a pool calls; how much the task reported."""
-    reported: list[int] = [0]
-
-    def done(amount: int) -> None:
-        reported[0] += amount
-        _queue.put(amount)
-
-    task.run(done)
-    return reported[0]
-
-
-def prepare(threads: int) -> None:
-    """Sets the threads of torch and keeps freed memory for the next step.
-
-    Source: measured on 2 cores, small decoder: large temporaries that go back to the system after each operation
-    cost 1.6 times the whole forward pass in page faults.
-    """
-    import torch  # the front door answers before it is loaded
-
-    torch.set_num_threads(threads)
-    if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        mmap_threshold, trim_threshold, largest = -3, -1, 2**31 - 1
-        libc.mallopt(mmap_threshold, largest)
-        libc.mallopt(trim_threshold, largest)
+            return Slurm(cfg, table)
+        case _:
+            assert_never(cfg.kind)

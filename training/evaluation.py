@@ -1,6 +1,5 @@
 """What a trained autoencoder preserves of held-out activations and of the model's behaviour."""
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,8 @@ from hooks.config import CaptureConfig, ModelConfig
 from hooks.corpus import Split
 from hooks.hook_points import parse
 from hooks.model import LanguageModel, load
-from hooks.shard import ShardReader
 from hooks.store import Store
-from hooks.windows import Batch, Tokens, batches, special_frame
+from hooks.windows import Batch, Tokens, batches, documents_of, frame_of
 from sae import artefact, saelens_format
 from sae.base import SAE
 from sae.errors import UserError
@@ -93,6 +91,12 @@ class Evaluate:
     def name(self) -> str:
         return f"the evaluation at {self.hook_point}"
 
+    @property
+    def id(self) -> str:
+        return (
+            f"evaluate-{self.hook_point}-{artefact.content_hash(self.sae_ids, self.evaluation.model_dump(mode='json'))}"
+        )
+
     def folder(self, sae_id: str) -> Path:
         return self.run_folder / "saes" / self.hook_point / sae_id
 
@@ -135,9 +139,7 @@ class Evaluate:
         lm = load(self.model)
         if lm.kind == "encoder":
             return None
-        before, after = special_frame(lm, CaptureConfig(**store.origin["capture"]))
-        special = torch.tensor(before + after if self.exclude_special_tokens else [], dtype=torch.long)
-        splice = Splice(lm, parse(self.hook_point), saes, special, limit)
+        splice = Splice(lm, parse(self.hook_point), saes, self.exclude_special_tokens, limit)
         for batch in held_out_batches(store, lm, self.evaluation.splice_tokens):
             splice.add(batch)
             done(int(batch.attention_mask.sum()))
@@ -175,30 +177,15 @@ def rows(
 def held_out_batches(store: Store, lm: LanguageModel, most_tokens: int) -> Iterator[Batch]:
     """Windows of held-out documents, as they were captured, until there are tokens enough."""
     left = most_tokens
+    cfg = CaptureConfig(**store.origin["capture"])
+    frame = frame_of(lm, cfg)
     for shard in store.shards("held_out"):
-        tokens = documents_of(shard)
         kept: list[Tokens] = []
-        for doc in tokens:
+        for doc in documents_of(shard):
             if left <= 0:
                 break
             kept.append(doc)
             left -= len(doc.token_id)
-        context_tokens, batch_tokens = store.context_tokens, store.origin["capture"]["batch_tokens"]
-        yield from batches(kept, context_tokens, min(batch_tokens, 4096), lm.tokenizer.pad_token_id or 0)
+        yield from batches(kept, frame, min(cfg.batch_tokens, 4096), lm.tokenizer.pad_token_id or 0)
         if left <= 0:
             return
-
-
-def documents_of(shard: ShardReader) -> list[Tokens]:
-    """A shard's rows, document by document."""
-    index = shard.index
-    return [
-        Tokens(
-            int(index["document"][a]),
-            index["token_id"][a:b],
-            index["char_start"][a:b],
-            index["char_end"][a:b],
-            index["is_special"][a:b].astype(bool),
-        )
-        for a, b in itertools.pairwise(shard.document_bounds)
-    ]

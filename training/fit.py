@@ -84,6 +84,10 @@ class FitTask:
     def name(self) -> str:
         return f"the training of {self.fit.hook_point} {self.fit.sae_id}"
 
+    @property
+    def id(self) -> str:
+        return f"train-{self.fit.hook_point}-{self.fit.sae_id}"
+
     def run(self, done: Callable[[int], None]) -> None:
         fit(self.fit, self.tracking, done)
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -46,17 +47,26 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+@dataclass
+class Meter:
+    """What a stage says of itself."""
+
+    distant_cpu_s: float = 0.0
+    """Processor time of jobs that ran on other machines."""
+
+
 @contextmanager
-def measured(stage: str, run: Path) -> Iterator[None]:
+def measured(stage: str, run: Path) -> Iterator[Meter]:
     """Measures what happens inside, workers included, and adds it to the run's resources.json.
 
     A stage that is killed leaves no entry.
     """
+    meter = Meter()
     started, clock, cpu = datetime.now(UTC), time.perf_counter(), cpu_seconds()
     peak = PeakMemory()
     peak.start()
     try:
-        yield
+        yield meter
     finally:
         peak.stop()
         wall = time.perf_counter() - clock
@@ -64,7 +74,7 @@ def measured(stage: str, run: Path) -> Iterator[None]:
             "stage": stage,
             "started": started.isoformat(timespec="seconds"),
             "wall_s": round(wall, 2),
-            "cpu_s": round(cpu_seconds() - cpu, 2),
+            "cpu_s": round(cpu_seconds() - cpu + meter.distant_cpu_s, 2),
             "gpu_s": round(wall, 2) if has_gpu() else 0.0,
             "peak_bytes": peak.bytes,
         }

@@ -51,7 +51,7 @@ class Splice:
     lm: LanguageModel
     point: HookPoint
     saes: dict[str, SAE]
-    special_ids: Tensor
+    exclude_special: bool
     norm_limit: float | None = None
     """Rows of a larger norm keep their activations, as they took no part in training."""
     clean: Answers = field(default_factory=Answers)
@@ -60,7 +60,7 @@ class Splice:
 
     def add(self, batch: Batch) -> None:
         """Runs one batch every way."""
-        scored = batch.attention_mask.bool() & ~torch.isin(batch.input_ids, self.special_ids)
+        scored = batch.is_row & ~batch.is_special if self.exclude_special else batch.is_row
         clean = self.log_probs(batch, None)
         self.clean.add(clean, clean, batch, scored)
         self.zero.add(self.log_probs(batch, torch.zeros_like), clean, batch, scored)

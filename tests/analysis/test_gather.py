@@ -32,7 +32,7 @@ def gathered(tiny_model: Path, tiny_corpus: Path, folder: Path) -> tuple[GatherE
         0,
     )
     plan = capture.prepare(job, corpus.read(job.corpus), load(model), folder / "acts")
-    for part in plan.missing:
+    for part in plan.tasks(1):
         part.run(lambda _: None)
     store = capture.conclude(plan)
     training = TrainingConfig(n_tokens=32 * 40, batch_tokens=32, lr=5e-3)

@@ -55,7 +55,7 @@ BAD = {
     ),
     "unknown choice": (
         {"engine": {"kind": "cloud"}},
-        "engine.kind is 'cloud', expected 'inline' or 'processes'. Correct it.",
+        "engine.kind is 'cloud', expected 'inline', 'processes', 'ray' or 'slurm'. Correct it.",
     ),
     "share out of range": ({"corpus": {"held_out": 1.5}}, "corpus.held_out is 1.5, expected less than 1. Correct it."),
     "no hook points": (

@@ -89,28 +89,6 @@ def test_a_port_that_is_taken_is_a_clear_error(served: int, tmp_path: Path):
         open_server(tmp_path, "127.0.0.1", served)
 
 
-def test_a_worker_that_dies_is_a_clear_error():
-    from tests.clinlens.work import Add, Die
-    from training.config import EngineConfig
-    from training.engine import Engine
-
-    with Engine(EngineConfig(kind="processes", workers=2)) as engine:
-        seen: list[int] = []
-        engine.run([Add(1), Add(2), Add(3)], seen.append)
-        assert sorted(seen) == [1, 2, 3]
-        with pytest.raises(UserError, match=r"A worker died while .* was under way, most likely for want of memory"):
-            engine.run([Die(), Die()], seen.append)
-
-
-def test_a_users_mistake_in_a_worker_keeps_its_sentence():
-    from tests.clinlens.work import Mistake
-    from training.config import EngineConfig
-    from training.engine import Engine
-
-    with Engine(EngineConfig(kind="processes", workers=2)) as engine, pytest.raises(UserError, match=r"^lower k$"):
-        engine.run([Mistake(), Mistake()], lambda _: None)
-
-
 def test_the_schema_is_json_with_every_section():
     schema = json.loads((ROOT / "configs" / "schema.json").read_text())
     assert {"folder", "model", "corpus", "capture", "sae", "training", "engine"} <= set(schema["properties"])

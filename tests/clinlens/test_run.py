@@ -16,7 +16,7 @@ import yaml
 
 CLINLENS = [sys.executable, "-m", "clinlens"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-CHANGING = ("resources.json", "report.html", ".lock", "wandb/")
+CHANGING = ("jobs/", "resources.json", "report.html", ".lock", "wandb/")
 """What holds clocks; everything else is the same in every run of a config."""
 
 

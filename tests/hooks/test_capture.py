@@ -22,6 +22,7 @@ from hooks.store import Store
 from sae.errors import UserError
 from tests.tiny import write_tiny_model
 
+ALL = torch.ones(10, dtype=torch.bool)
 POINTS = ("blocks.*.hook_resid_post", "blocks.1.attn.hook_z")
 
 
@@ -42,7 +43,7 @@ def job_of(model: Path, notes: Path, **settings: Any) -> Job:
 def make(job: Job, folder: Path) -> Store:
     docs = corpus.read(job.corpus)
     plan = capture.prepare(job, docs, load(job.model), folder)
-    for task in plan.missing:
+    for task in plan.tasks(1):
         task.run(nothing)
     return capture.conclude(plan)
 
@@ -127,11 +128,109 @@ def test_a_damaged_shard_is_named_and_alone_made_anew(tiny_model: Path, tiny_cor
     data[-1] ^= 1
     path.write_bytes(data)
     assert store.verify() == ["shard-00000.h5"]
-    (tmp_path / "manifest.json").unlink()
     docs = corpus.read(job.corpus)
-    assert [task.part.number for task in capture.prepare(job, docs, load(job.model), tmp_path).missing] == [0]
+    assert capture.finished(job, docs, tmp_path) is not None, "a look at names and sizes shows nothing"
+    assert capture.finished(job, docs, tmp_path, thorough=True) is None
+    assert [part.number for part in capture.prepare(job, docs, load(job.model), tmp_path).missing] == [0]
     make(job, tmp_path)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("harm", ["lost", "cut"])
+def test_a_lost_or_cut_shard_is_seen_at_a_glance(tiny_model: Path, tiny_corpus: Path, tmp_path: Path, harm: str):
+    job = job_of(tiny_model, tiny_corpus)
+    make(job, tmp_path)
+    path = tmp_path / "shard-00001.h5"
+    path.unlink() if harm == "lost" else path.write_bytes(path.read_bytes()[:-1])
+    assert capture.finished(job, corpus.read(job.corpus), tmp_path) is None
+    with pytest.raises(UserError, match=r"lacks 1 of \d+ shards or parts of them \(the first is shard-00001.h5\)"):
+        Store.open(tmp_path)
+
+
+def test_portions_of_any_size_end_in_the_same_bytes(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    job = job_of(tiny_model, tiny_corpus)
+    make(job, tmp_path / "one")
+    plan = capture.prepare(job, corpus.read(job.corpus), load(job.model), tmp_path / "many")
+    tasks = plan.tasks(10**6)
+    assert [len(task.parts) for task in tasks] == [1] * plan.n_shards
+    assert len({task.id for task in tasks}) == plan.n_shards
+    for task in reversed(tasks):
+        task.run(nothing)
+        task.run(lambda _amount, task=task: None)  # a second time does nothing
+    capture.conclude(plan)
+    assert contents(tmp_path / "one") == contents(tmp_path / "many")
+
+
+def test_rows_are_found_by_document_and_position(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    store = make(job_of(tiny_model, tiny_corpus), tmp_path)
+    point = "blocks.1.hook_resid_post"
+    documents, positions = np.array([40, 3, 40, 3]), np.array([5, 0, 4, 1])
+    rows = store.rows(point, documents, positions)
+    for row, document, position in zip(rows, documents, positions, strict=True):
+        assert torch.equal(row, store.document(point, int(document))[position])
+    shard_of = {
+        int(n): reader for s in ("train", "held_out") for reader in store.shards(s) for n in reader.index["document"]
+    }
+    reader = shard_of[40]
+    where = int(np.flatnonzero((reader.index["document"] == 40) & (reader.index["position"] == 5))[0])
+    assert torch.equal(rows[0], reader.acts(point, where, where + 1)[0])
+    with pytest.raises(UserError, match="has no document 1000"):
+        store.rows(point, np.array([1000]), np.array([0]))
+    with pytest.raises(UserError, match=r"positions 0 to \d+, but 99 was asked for"):
+        store.rows(point, np.array([3]), np.array([99]))
+
+
+def test_the_sums_of_a_capture_are_those_of_its_words(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    store = make(job_of(tiny_model, tiny_corpus), tmp_path)
+    point = "blocks.2.hook_resid_post"
+    words = torch.cat(
+        [r.acts(point, 0, r.n_tokens)[torch.from_numpy(~r.is_special)] for r in store.shards("train")]
+    ).double()
+    found = store.statistics(point, "train")
+    assert found.n == len(words)
+    assert np.allclose(found.mean, words.mean(dim=0))
+    assert np.isclose(found.mean_norm, float(words.norm(dim=1).mean()))
+    assert np.isclose(found.variance, float((words - words.mean(dim=0)).square().sum(dim=1).mean()))
+
+
+def test_the_bridge_as_a_backend_gives_the_same_rows(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    ours = make(job_of(tiny_model, tiny_corpus), tmp_path / "hooks")
+    theirs = make(job_of(tiny_model, tiny_corpus, backend="bridge"), tmp_path / "bridge")
+    assert theirs.id != ours.id
+    for point in ours.hook_points:
+        for a, b in zip(ours.shards("train"), theirs.shards("train"), strict=True):
+            assert (a.acts(point, 0, a.n_tokens) - b.acts(point, 0, b.n_tokens)).abs().max() <= 5e-6
+
+
+def test_a_model_the_bridge_does_not_know_is_refused(tiny_corpus: Path, tmp_path: Path):
+    job = job_of(write_tiny_model(tmp_path / "model", "biogpt"), tiny_corpus, backend="bridge")
+    with pytest.raises(UserError, match=r"TransformerLens cannot open .* Use capture.backend=hooks"):
+        make(job, tmp_path / "acts")
+
+
+def test_overlapping_windows_give_each_word_its_context_once(tiny_model: Path, tmp_path: Path):
+    path = tmp_path / "notes.jsonl"
+    path.write_text(
+        "\n".join(json.dumps({"text": f"patient {n} has fever and pain . no cough ." * 2}) for n in range(8))
+    )
+    job = job_of(tiny_model, path, context_tokens=8, overlap_tokens=3)._replace(corpus=CorpusConfig(name=str(path)))
+    store, lm, docs = make(job, tmp_path / "acts"), load(job.model), corpus.read(job.corpus)
+    ids = lm.tokenizer(docs[0].text, add_special_tokens=False)["input_ids"]
+    bos = lm.tokenizer.bos_token_id
+    point = HookPoint(2, "hook_resid_post")
+    seconds = [bos, *ids[4:7], *ids[7:11]]  # the second window: BOS, three words again, four of its own
+    expected = passage.record(lm, [point], torch.tensor([seconds]), torch.ones(1, 8, dtype=torch.int64))[point][0]
+    rows = store.document(str(point), 0)
+    assert (rows[8] - expected[0]).abs().max() <= 1e-5
+    assert (rows[9:13] - expected[4:]).abs().max() <= 1e-5
+    reader = next(r for s in ("train", "held_out") for r in store.shards(s) if 0 in r.index["document"])
+    mine = (reader.index["document"] == 0) & ~reader.is_special
+    assert reader.index["token_id"][mine].tolist() == ids
+
+
+def test_an_overlap_as_long_as_the_window_is_refused(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"overlap_tokens=7, but a window holds only 7 words"):
+        make(job_of(tiny_model, tiny_corpus, context_tokens=8, overlap_tokens=7), tmp_path)
 
 
 def test_another_model_may_not_write_into_a_store(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
@@ -150,14 +249,15 @@ def test_a_finished_store_is_found_without_loading_the_model(
 ):
     job = job_of(tiny_model, tiny_corpus)
     make(job, tmp_path)
-    monkeypatch.setattr(capture, "load", lambda _: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("hooks.model.load_weights", lambda *_: pytest.fail("the model was loaded"))
+    load.cache_clear()
     assert capture.finished(job, corpus.read(job.corpus), tmp_path) is not None
 
 
 @pytest.mark.parametrize(("dtype", "stored"), [("float16", "float16"), ("auto", "float16"), ("bfloat16", "bfloat16")])
 def test_number_formats_round_as_they_should(dtype: str, stored: str, tmp_path: Path):
     acts = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
-    found = shard.encode(acts, dtype, "x")
+    found = shard.encode(acts, dtype, "x", ALL)
     assert found.dtype == stored
     index = {name: np.zeros(10, np.int32) for name in shard.INDEX_COLUMNS}
     shard.write(tmp_path / "s.h5", index, {"x": found}, {})
@@ -167,17 +267,17 @@ def test_number_formats_round_as_they_should(dtype: str, stored: str, tmp_path: 
 
 def test_a_bfloat16_model_is_kept_without_loss():
     acts = torch.randn(10, 4).bfloat16()
-    found = shard.encode(acts, "auto", "x")
+    found = shard.encode(acts, "auto", "x", ALL)
     assert torch.equal(torch.from_numpy(found.values).view(torch.bfloat16), acts)
 
 
 def test_auto_falls_back_to_float32_where_float16_overflows():
-    assert shard.encode(torch.tensor([[70_000.0, 1.0]]), "auto", "x").dtype == "float32"
+    assert shard.encode(torch.tensor([[70_000.0, 1.0]]), "auto", "x", ALL[:1]).dtype == "float32"
 
 
 def test_float16_overflow_is_an_error_when_float16_was_asked_for():
     with pytest.raises(UserError) as error:
-        shard.encode(torch.tensor([[70_000.0, 1.0]]), "float16", "blocks.0.hook_resid_post")
+        shard.encode(torch.tensor([[70_000.0, 1.0]]), "float16", "blocks.0.hook_resid_post", ALL[:1])
     assert str(error.value) == (
         "The activations at blocks.0.hook_resid_post reach 7e+04, but float16 ends at 65504. "
         "Set capture.dtype to auto, float32 or bfloat16."
@@ -186,7 +286,7 @@ def test_float16_overflow_is_an_error_when_float16_was_asked_for():
 
 def test_activations_that_are_no_numbers_are_an_error():
     with pytest.raises(UserError, match=r"not finite \(row 1 of the shard\), expected numbers"):
-        shard.encode(torch.tensor([[1.0], [torch.nan]]), "auto", "x")
+        shard.encode(torch.tensor([[1.0], [torch.nan]]), "auto", "x", ALL[:2])
 
 
 def test_a_disk_that_is_too_small_is_refused_before_the_first_byte(
@@ -205,14 +305,15 @@ def test_a_disk_that_fills_up_leaves_whole_shards_and_says_so(
 ):
     job = job_of(tiny_model, tiny_corpus)
     plan = capture.prepare(job, corpus.read(job.corpus), load(job.model), tmp_path)
-    plan.missing[0].run(nothing)
+    first, second, *_ = plan.tasks(10**6)
+    first.run(nothing)
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(shard.artefact, "publish", full)
     with pytest.raises(UserError, match=r"is full; the shards before shard-00001.h5 are whole. Free some space"):
-        plan.missing[1].run(nothing)
+        second.run(nothing)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shard-00000.h5", "shard-00000.json"]
 
 

@@ -110,7 +110,7 @@ def test_batches_are_right_padded_and_cover_each_row_once(tiny_model: Path, docs
     tokens = windows.tokenise(docs, lm, CorpusConfig(), CaptureConfig(context_tokens=5))
     everything = np.concatenate([doc.token_id for doc in tokens])
     rows: list[int] = []
-    for batch in windows.batches(tokens, 5, batch_tokens=10, pad_id=3):
+    for batch in windows.batches(tokens, windows.Frame(5, 0, (1,), ()), batch_tokens=10, pad_id=3):
         assert batch.input_ids.numel() <= 10
         for ids, mask, place in zip(batch.input_ids, batch.attention_mask, batch.rows, strict=True):
             n = int(mask.sum())
@@ -125,7 +125,7 @@ def test_sorted_batches_waste_little_on_padding():
     lengths = np.clip(rng.lognormal(4, 0.8, 900).astype(int), 2, 255)
     zeros = [np.zeros(n, np.int32) for n in lengths]
     tokens = [windows.Tokens(i, ids, ids, ids, ids.astype(bool)) for i, ids in enumerate(zeros)]
-    padded = sum(batch.input_ids.numel() for batch in windows.batches(tokens, 256, 4096, 0))
+    padded = sum(batch.input_ids.numel() for batch in windows.batches(tokens, windows.Frame(256, 0, (), ()), 4096, 0))
     assert lengths.sum() / padded >= 0.9
 
 

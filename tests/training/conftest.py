@@ -18,7 +18,7 @@ def run_folder(tiny_model: Path, tiny_corpus: Path, tmp_path_factory: pytest.Tem
     settings = CaptureConfig(hook_points=("blocks.*.hook_resid_post",), context_tokens=16, shard_tokens=300)
     job = Job(ModelConfig(name=str(tiny_model)), CorpusConfig(name=str(tiny_corpus), held_out=0.2), settings, 0)
     plan = capture.prepare(job, corpus.read(job.corpus), load(job.model), folder / "acts")
-    for task in plan.missing:
+    for task in plan.tasks(1):
         task.run(lambda _: None)
     capture.conclude(plan)
     return folder

@@ -93,8 +93,7 @@ def test_a_perfect_reconstruction_loses_nothing(trained: tuple[Fit, ModelConfig]
         perfect.W_enc.copy_(torch.eye(32))
         perfect.W_dec.copy_(torch.eye(32))
         perfect.b_dec.fill_(-1e4)  # (x + 10⁴) − 10⁴ through a ReLU that never closes
-    special = torch.tensor([1, 2, 3])
-    splice = Splice(lm, parse(POINT), {"perfect": perfect}, special)
+    splice = Splice(lm, parse(POINT), {"perfect": perfect}, exclude_special=True)
     with torch.inference_mode():
         for batch in held_out_batches(store, lm, 200):
             splice.add(batch)
@@ -116,7 +115,7 @@ def test_rows_left_out_of_training_for_their_norm_are_left_out_of_evaluation(sto
 
 def test_cross_entropy_is_that_of_the_plain_model(trained: tuple[Fit, ModelConfig], store: Store):
     lm = load(trained[1])
-    splice = Splice(lm, parse(POINT), {"any": Halver(32)}, torch.tensor([1, 2, 3]))
+    splice = Splice(lm, parse(POINT), {"any": Halver(32)}, exclude_special=True)
     total, n = 0.0, 0
     with torch.inference_mode():
         for batch in held_out_batches(store, lm, 10_000):

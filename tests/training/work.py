@@ -1,0 +1,84 @@
+"""Tasks for tests of engines; in a module of their own, so that workers can import them."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sae.errors import UserError
+from training.jobs import Done
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A task with a number for a name."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"sum {self.number}"
+
+    @property
+    def id(self) -> str:
+        return f"sum-{self.number}"
+
+
+@dataclass(frozen=True)
+class Add(Numbered):
+    """Reports its number, leaves a file behind, and prints."""
+
+    folder: Path
+
+    def run(self, done: Done) -> None:
+        print(f"adding {self.number}", flush=True)
+        (self.folder / f"{self.number}.pid").write_text(str(os.getpid()))
+        done(self.number)
+
+
+@dataclass(frozen=True)
+class Die(Numbered):
+    """Ends its process as the system does when memory runs out, the first `times` times."""
+
+    folder: Path
+    times: int = 10**9
+
+    def run(self, done: Done) -> None:
+        done(1)
+        died = len(list(self.folder.glob(f"died-{self.number}-*")))
+        if died < self.times:
+            (self.folder / f"died-{self.number}-{died}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        done(1)
+
+
+@dataclass(frozen=True)
+class Mistake(Numbered):
+    """Meets a user's mistake."""
+
+    def run(self, done: Done) -> None:
+        raise UserError("lower k")
+
+
+@dataclass(frozen=True)
+class Break(Numbered):
+    """Breaks, with a patient's words in the exception."""
+
+    def run(self, done: Done) -> None:
+        raise KeyError("relliM srM"[::-1])
+
+
+@dataclass(frozen=True)
+class Wait(Numbered):
+    """Takes its time, reporting as it goes."""
+
+    seconds: float
+    folder: Path
+
+    def run(self, done: Done) -> None:
+        end = time.monotonic() + self.seconds
+        while time.monotonic() < end:
+            time.sleep(0.05)
+            done(1)
+        (self.folder / f"{self.number}.pid").write_text(str(os.getpid()))

@@ -1,0 +1,139 @@
+"""A pool of processes on this machine.
+
+Not `concurrent.futures`: there, a worker that dies takes the whole pool and all waiting work with it, and nobody
+learns which job killed it. Here it is replaced, and its job is known.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from typing_extensions import override
+
+from training.executors.executor import Executor
+from training.jobs import JobTable, Outcome, State, Task, perform, prepare
+
+PATIENCE_S = 5.0
+"""How long a worker that was told to end may take."""
+
+
+@dataclass
+class Worker:
+    """A process and what it is doing."""
+
+    process: BaseProcess
+    pipe: Connection
+    task: Task | None = None
+    attempt: int = 0
+
+
+class Processes(Executor):
+    """Spawned workers that start with the first jobs and serve until closed.
+
+    Args:
+        n_workers: Processes at most.
+        threads: Threads of each one's arithmetic.
+        table: Where entries and logs go.
+    """
+
+    def __init__(self, n_workers: int, threads: int, table: JobTable) -> None:
+        self._n_workers, self._threads, self._table = n_workers, threads, table
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: list[Worker] = []
+        self._waiting: deque[tuple[Task, int]] = deque()
+
+    @override
+    def submit(self, task: Task, attempt: int) -> None:
+        self._waiting.append((task, attempt))
+        self._hand_out()
+
+    @override
+    def wait(self, seconds: float) -> list[Outcome]:
+        busy = [worker for worker in self._workers if worker.task is not None]
+        events = [worker.pipe for worker in busy] + [worker.process.sentinel for worker in busy]
+        ready = set(wait(events, seconds))
+        found = [self._outcome(worker) for worker in busy if worker.pipe in ready or worker.process.sentinel in ready]
+        self._hand_out()
+        return found
+
+    @override
+    def close(self, *, hastily: bool) -> None:
+        self._waiting.clear()
+        for worker in self._workers:
+            if hastily:
+                worker.process.terminate()
+            elif worker.process.is_alive():
+                worker.pipe.send(None)
+        for worker in self._workers:
+            worker.process.join(PATIENCE_S)
+            worker.process.kill()
+            worker.process.join()
+            worker.pipe.close()
+        self._workers.clear()
+
+    def _hand_out(self) -> None:
+        while self._waiting:
+            idle = next((worker for worker in self._workers if worker.task is None), None)
+            if idle is None and len(self._workers) < self._n_workers:
+                idle = self._start()
+            if idle is None:
+                return
+            idle.task, idle.attempt = self._waiting.popleft()
+            idle.pipe.send((idle.task, idle.attempt))
+
+    def _start(self) -> Worker:
+        ours, theirs = self._context.Pipe()
+        arguments = (theirs, self._threads, os.getpid(), self._table)
+        process = self._context.Process(target=serve, args=arguments, daemon=True)
+        process.start()
+        theirs.close()
+        self._workers.append(Worker(process, ours))
+        return self._workers[-1]
+
+    def _outcome(self, worker: Worker) -> Outcome:
+        """What a worker reports, or that it died."""
+        task, attempt, worker.task = worker.task, worker.attempt, None
+        assert task is not None  # noqa: S101 - only busy workers are asked
+        try:
+            state, error = worker.pipe.recv() if worker.pipe.poll() else ("lost", None)
+        except EOFError:
+            state, error = "lost", None
+        if state == "lost":
+            worker.process.join()
+            self._workers.remove(worker)
+            worker.pipe.close()
+            error = f"its worker died ({death(worker.process.exitcode)})"
+        return Outcome(task, attempt, state, error)
+
+
+def death(exit_code: int | None) -> str:
+    """How a process ended, in words."""
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return f"{name}, most likely for want of memory" if name == "SIGKILL" else name
+    return f"exit code {exit_code}"
+
+
+def serve(pipe: Connection, threads: int, parent: int, table: JobTable) -> None:
+    """A worker's life: jobs come through the pipe until nothing comes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+    prepare(threads)
+    while (order := pipe.recv()) is not None:
+        task, attempt = order
+        outcome = perform(task, table, attempt, take_output=True)
+        report: tuple[State, str | None] = (outcome.state, outcome.error)
+        pipe.send(report)
+
+
+def end_with(parent: int) -> None:
+    """Ends this worker when its parent was killed, so that two runs never write one folder."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
