@@ -60,6 +60,31 @@ ALL_STAGES = ("capture", "train", "evaluate", "examples", "report")
 stage_verb("run", ALL_STAGES, "Capture, train, evaluate, gather examples and write the report; skip what is complete.")
 
 
+@cli.command("screen", help="Search a corpus for what could name a patient; sign it off, or write a redacted copy.")
+@config_argument
+@overrides
+@click.option(
+    "--sign-off", "name", metavar="NAME", help="Sign, as NAME, for the corpus as the last screening found it."
+)
+@click.option("--note", default="", metavar="TEXT", help="What to keep beside the sign-off; no patient text.")
+@click.option(
+    "--redact-to",
+    "target",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a JSONL copy with each finding of the last screening replaced by its type.",
+)
+@as_json
+def screen_verb(
+    config: Path, overrides: tuple[str, ...], name: str | None, note: str, target: Path | None, as_json: bool
+) -> None:
+    from clinlens import config as configs
+    from clinlens.pipeline import Run
+    from clinlens.screening import screen
+
+    show(screen.act(Run(configs.read(config, overrides)), name, note, target), as_json)
+
+
 @cli.command(
     "capture",
     help="Capture activations into HDF5, or what is missing or damaged; with --verify, only check a finished store.",

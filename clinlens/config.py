@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from analysis.config import ConceptsConfig, ExamplesConfig
 from clinlens.clinic.notes import ClinicConfig
 from clinlens.report.config import ReportConfig
-from hooks.config import CaptureConfig, CorpusConfig, ModelConfig
+from hooks.config import CaptureConfig, CorpusConfig, ModelConfig, ScreeningConfig
 from sae import artefact
 from sae.config import JumpReLUConfig, L1Config, SAEConfig, Settings, TopKConfig
 from sae.errors import UserError
@@ -30,6 +30,9 @@ class RunConfig(Settings, frozen=True):
     )
     model: ModelConfig = Field(default=ModelConfig(), description="The language model.")
     corpus: CorpusConfig = Field(default=CorpusConfig(), description="The texts.")
+    screening: ScreeningConfig = Field(
+        default=ScreeningConfig(), description="The search for what could name a patient."
+    )
     clinic: ClinicConfig = Field(default=ClinicConfig(), description="The notes, where the corpus is `clinic`.")
     capture: CaptureConfig = Field(default=CaptureConfig(), description="The activations.")
     sae: tuple[SAEConfig, ...] = Field(

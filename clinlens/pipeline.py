@@ -19,7 +19,7 @@ from analysis.gather import GatherExamples, vocabulary
 from clinlens import clinic, config
 from clinlens.clinic.notes import generate
 from clinlens.config import RunConfig
-from hooks import capture, corpus
+from hooks import capture, corpus, deidentification
 from hooks.config import CorpusConfig, ModelConfig
 from hooks.corpus import Document
 from hooks.model import load
@@ -64,7 +64,14 @@ class Run:
 
     @cached_property
     def documents(self) -> list[Document]:
-        """The texts."""
+        """The texts, behind the gate of `corpus.deidentification`."""
+        if self.corpus.deidentification == "sign_off":
+            deidentification.refuse_unsigned(self.unscreened_documents, self.folder)
+        return self.unscreened_documents
+
+    @cached_property
+    def unscreened_documents(self) -> list[Document]:
+        """The texts before any gate; only screening reads them here."""
         if self.cfg.corpus.name != EMBEDDED:
             return corpus.read(self.corpus)
         notes = (note.document() for note in generate(self.cfg.clinic))

@@ -1,9 +1,9 @@
 """Settings of the model, the corpus and the capture."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from sae.config import Settings
 
@@ -57,6 +57,37 @@ class CorpusConfig(Settings, frozen=True):
     )
     held_out: float = Field(
         default=0.1, gt=0, lt=1, description="Share of documents kept from training; equal texts stay on one side."
+    )
+    deidentification: Literal["off", "sign_off"] = Field(
+        default="off",
+        description="`sign_off` refuses the corpus until a person has signed what `clinlens screen` found in it.",
+    )
+
+    @field_validator("deidentification", mode="before")
+    @classmethod
+    def off_is_a_word(cls, value: Any) -> Any:
+        """YAML reads a bare `off` as false."""
+        return "off" if value is False else value
+
+
+class ScreeningConfig(Settings, frozen=True):
+    """How a corpus is searched for what could name a patient."""
+
+    language: str = Field(
+        default="en",
+        pattern="^[a-z]{2}$",
+        description="Language of the texts, as two letters; most patterns are English.",
+    )
+    spacy_model: str = Field(
+        default="auto",
+        description="spaCy model that finds names and places, installed or a folder; `auto` takes the largest installed "
+        "one of the language, and says loudly where there is none.",
+    )
+    min_score: float = Field(
+        default=0.3, ge=0, le=1, description="Presidio's score from which a passage counts as found; lower finds more."
+    )
+    review_findings: PositiveInt = Field(
+        default=5000, description="Passages shown on the review page; what is left out is counted there."
     )
 
 

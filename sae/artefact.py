@@ -8,13 +8,18 @@ from typing import Any
 
 import xxhash
 
+PRIVATE = 0o600
+"""Mode of a file that only its owner may read."""
+ANY_READER = 0o666
+"""What files have without a word: the user's umask decides."""
 
-def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
+
+def write_bytes(path: Path, data: bytes, mode: int = ANY_READER, *, durable: bool = True) -> None:
     """Writes a file under a temporary name, flushes it to disk where it must last, and renames it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
         if durable:
             publish(temporary, path)
@@ -46,9 +51,9 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
 
 
-def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+def write_text(path: Path, text: str, mode: int = ANY_READER, *, durable: bool = True) -> None:
     """Writes a text file whole or not at all."""
-    write_bytes(path, text.encode(), durable=durable)
+    write_bytes(path, text.encode(), mode, durable=durable)
 
 
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
