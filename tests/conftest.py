@@ -20,6 +20,7 @@ install_import_hook(
 import pytest
 import torch
 
+from tests.clusters.ray import RayCluster, two_node_ray
 from tests.clusters.slurm import SlurmCluster, one_node_slurm
 from tests.tiny import write_tiny_model
 
@@ -70,3 +71,10 @@ def slurm(slurm_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Slurm
     for name, value in slurm_cluster.environment.items():
         monkeypatch.setenv(name, value)
     return slurm_cluster
+
+
+@pytest.fixture
+def ray_cluster() -> Iterator[RayCluster]:
+    """A Ray of two nodes, new for each test, which may take a node away."""
+    with two_node_ray() as cluster:
+        yield cluster
