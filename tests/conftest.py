@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -19,6 +20,8 @@ install_import_hook(
 import pytest
 import torch
 
+from tests.clusters.ray import RayCluster, two_node_ray
+from tests.clusters.slurm import SlurmCluster, one_node_slurm
 from tests.tiny import write_tiny_model
 
 torch.set_num_threads(1)
@@ -51,3 +54,27 @@ def materials() -> Path:
     if not MATERIALS.is_dir():
         pytest.skip("no ../shared/materials beside the project: real models and texts are not here")
     return MATERIALS
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster() -> Iterator[SlurmCluster]:
+    """A Slurm of one node with two cores."""
+    with one_node_slurm() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def slurm(slurm_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluster:
+    """The same, where the commands of Slurm find it."""
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "SBATCH_"))]:  # these tests in a job
+        monkeypatch.delenv(name)
+    for name, value in slurm_cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    return slurm_cluster
+
+
+@pytest.fixture
+def ray_cluster() -> Iterator[RayCluster]:
+    """A Ray of two nodes, new for each test, which may take a node away."""
+    with two_node_ray() as cluster:
+        yield cluster
