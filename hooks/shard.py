@@ -11,6 +11,8 @@ which is what `ShardReader` does, since h5py takes one lock for the whole proces
 """
 
 import errno
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -146,21 +148,21 @@ class ShardReader:
         return self._read(self._norms[hook_point], 0, self.n_tokens)
 
     def _read(self, place: Slab, start: int, stop: int) -> np.ndarray:
-        row_bytes = place.dtype.itemsize * int(np.prod(place.shape[1:]))
-        buffer = bytearray((stop - start) * row_bytes)
-        with self.path.open(
-            "rb", buffering=0
-        ) as file:  # opened anew: a store may have more shards than a process files
-            file.seek(place.offset + start * row_bytes)
-            done = 0
-            while done < len(buffer):
-                got = file.readinto(memoryview(buffer)[done:])
+        rows = np.empty((stop - start, *place.shape[1:]), place.dtype)
+        room, done = rows.reshape(-1).view(np.uint8), 0
+        first = place.offset + start * place.dtype.itemsize * math.prod(place.shape[1:])
+        descriptor = os.open(self.path, os.O_RDONLY)  # anew: a store may have more shards than a process files
+        try:
+            while done < len(room):
+                got = os.preadv(descriptor, [room[done:]], first + done)
                 if not got:
                     raise UserError(
                         f"{self.path} ends too early, expected {place.shape[0]} rows. Delete its .json and capture again."
                     )
                 done += got
-        return np.frombuffer(buffer, place.dtype).reshape(stop - start, *place.shape[1:])
+        finally:
+            os.close(descriptor)
+        return rows
 
 
 def dataset_of(file: h5py.File, name: str) -> h5py.Dataset:
