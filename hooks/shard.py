@@ -29,6 +29,8 @@ from sae.errors import UserError
 FORMAT_VERSION = 1
 INDEX_COLUMNS = ("token_id", "document", "position", "char_start", "char_end", "is_special")
 FLOAT16_MAX = 65504.0
+NO_OVERFLOW = 65000.0
+"""A row of this norm holds no entry above FLOAT16_MAX, however the norm was rounded."""
 
 
 class Stored(NamedTuple):
@@ -62,7 +64,9 @@ def encode(acts: Tensor, dtype: str, hook_point: str) -> Stored:
         )
     if dtype == "bfloat16" or (dtype == "auto" and acts.dtype == torch.bfloat16):
         return Stored(acts.bfloat16().view(torch.uint16).numpy(), "bfloat16", norm.numpy())
-    largest = float(acts.abs().max())
+    largest = float(norm.max())  # no entry exceeds its row's norm, and this is known already
+    if largest > NO_OVERFLOW:
+        largest = float(acts.abs().max())
     if dtype == "float32" or (dtype == "auto" and largest > FLOAT16_MAX):
         return Stored(acts.float().numpy(), "float32", norm.numpy())
     if largest > FLOAT16_MAX:
