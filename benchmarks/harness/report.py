@@ -75,6 +75,9 @@ class Report:
         values = list(self.figures.values())
         errors = [[f.value - f.low for f in values], [f.high - f.value for f in values]]
         bars.barh(list(self.figures), [f.value for f in values], xerr=errors, color="#4477aa")
+        for number, figure in enumerate(values):
+            bars.annotate(f" {figure.value:.2f}", (max(figure.high, 0), number), va="center")
+        bars.margins(x=0.15)
         bars.axvline(1, color="black", linewidth=1)
         bars.invert_yaxis()
         bars.set_xscale("symlog", linthresh=1)
