@@ -43,7 +43,11 @@ class Report:
     def say(self, line: str) -> None:
         """One more setting or remark; that it is reached shows at once, since the rest may take minutes."""
         self.settings.append(line)
-        print(f"{time.process_time():.0f} s of processor time: {line.split(':')[0]}", file=sys.stderr, flush=True)
+        print(
+            f"{time.process_time():.0f} s of processor time: {line.split(':', maxsplit=1)[0]}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def lines(self) -> list[str]:
         """The report as text."""
