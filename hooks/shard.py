@@ -13,6 +13,8 @@ which is what `ShardReader` does, since h5py takes one lock for the whole proces
 """
 
 import errno
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +31,8 @@ from sae.errors import UserError
 FORMAT_VERSION = 2
 INDEX_COLUMNS = ("token_id", "document", "position", "char_start", "char_end", "is_special")
 FLOAT16_MAX = 65504.0
+NO_OVERFLOW = 65000.0
+"""A row of this norm holds no entry above FLOAT16_MAX, however the norm was rounded."""
 SUM_ROWS = 4096
 """Rows summed at once, so that their float64 copies stay small."""
 INDEX_BYTES = 5 * 4 + 1
@@ -99,7 +103,9 @@ def encode(
     sums = sums_of(acts, norm, is_word)
     if dtype == "bfloat16" or (dtype == "auto" and acts.dtype == torch.bfloat16):
         return Stored(acts.bfloat16().view(torch.uint16).numpy(), "bfloat16", norm.numpy(), sums)
-    largest = float(acts.abs().max())
+    largest = float(norm.max())  # no entry exceeds its row's norm, and this is known already
+    if largest > NO_OVERFLOW:
+        largest = float(acts.abs().max())
     if dtype == "float32" or (dtype == "auto" and largest > FLOAT16_MAX):
         return Stored(acts.float().numpy(), "float32", norm.numpy(), sums)
     if largest > FLOAT16_MAX:
@@ -206,21 +212,21 @@ class ShardReader:
             return Sums(int(n), np.asarray(total), sum_norms, sum_squares)
 
     def _read(self, place: Slab, start: int, stop: int) -> np.ndarray:
-        row_bytes = place.dtype.itemsize * int(np.prod(place.shape[1:]))
-        buffer = bytearray((stop - start) * row_bytes)
-        with self.path.open(
-            "rb", buffering=0
-        ) as file:  # opened anew: a store may have more shards than a process files
-            file.seek(place.offset + start * row_bytes)
-            done = 0
-            while done < len(buffer):
-                got = file.readinto(memoryview(buffer)[done:])
+        rows = np.empty((stop - start, *place.shape[1:]), place.dtype)
+        room, done = rows.reshape(-1).view(np.uint8), 0
+        first = place.offset + start * place.dtype.itemsize * math.prod(place.shape[1:])
+        descriptor = os.open(self.path, os.O_RDONLY)  # anew: a store may have more shards than a process files
+        try:
+            while done < len(room):
+                got = os.preadv(descriptor, [room[done:]], first + done)
                 if not got:
                     raise UserError(
                         f"{self.path} ends too early, expected {place.shape[0]} rows. Capture again: it alone is made anew."
                     )
                 done += got
-        return np.frombuffer(buffer, place.dtype).reshape(stop - start, *place.shape[1:])
+        finally:
+            os.close(descriptor)
+        return rows
 
 
 def dataset_of(file: h5py.File, name: str) -> h5py.Dataset:

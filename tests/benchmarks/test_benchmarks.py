@@ -1,0 +1,77 @@
+"""Every benchmark gives the figures it documents; the store's is run, since that takes seconds."""
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.harness.report import Report, Table
+from benchmarks.harness.rounds import Figure, Times, Way, race, refuse_difference, spread
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+FIGURES = {
+    "capture": {
+        "capture_vs_truncated", "capture_vs_hooked_transformer", "capture_vs_bridge", "pipeline_vs_saelens_cache",
+        "pipeline_vs_saelens_cache_4_points", "store_overhead",
+    },
+    "store": {
+        "write_vs_raw", "write_vs_raw_without_checksum", "read_vs_raw", "read_vs_h5py", "loader_vs_step",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_benchmark_says_what_each_of_its_figures_means_and_should_be(name: str):
+    module = importlib.import_module(f"benchmarks.{name}")
+    assert set(module.TARGETS) == FIGURES[name]
+    assert set(re.findall(r"`([a-z0-9_]+_(?:vs|overhead)[a-z0-9_]*)`", module.__doc__ or "")) == FIGURES[name]
+
+
+def test_the_quick_store_benchmark_ends_in_one_object_with_every_figure():
+    command = [sys.executable, str(FOLDER / "store.py"), "--quick", "--json"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert found.stdout.count("\n") == 1
+    result = json.loads(found.stdout)
+    assert set(result) == {"figures", "peers", "machine"}
+    assert set(result["figures"]) == FIGURES["store"]
+    assert all(value > 0 for value in [*result["figures"].values(), *result["peers"].values()])
+
+
+def test_ways_take_turns_and_the_first_round_does_not_count():
+    order: list[str] = []
+    ways = {name: Way(lambda name=name: order.append(name), lambda: order.append("|")) for name in "abc"}
+    times = race(ways, 2)
+    assert "".join(order).replace("|", "") == "cababcbca"
+    assert order.count("|") == 9
+    assert {name: len(taken) for name, taken in times.seconds.items()} == {"a": 2, "b": 2, "c": 2}
+
+
+def test_a_ratio_above_one_means_that_ours_is_faster():
+    times = Times({"ours": [1.0, 2.0, 1.0], "peer": [2.0, 4.0, 3.0]})
+    assert times.ratio("ours", "peer") == Figure(2.0, 2.0, 2.5)
+    assert spread([4.0]) == Figure(4.0, 4.0, 4.0)
+
+
+def test_a_peer_with_other_values_ends_the_benchmark():
+    ours = torch.tensor([0.0, 100.0])
+    refuse_difference("a peer", ours + 4e-4, ours, 5e-6)
+    with pytest.raises(SystemExit, match="a peer gives other values than ours"):
+        refuse_difference("a peer", ours + 6e-4, ours, 5e-6)
+    with pytest.raises(SystemExit, match="other values"):
+        refuse_difference("a peer", ours * float("nan"), ours, 5e-6)
+    with pytest.raises(SystemExit, match=r"gives \(1,\) values, expected \(2,\)"):
+        refuse_difference("a peer", ours[:1], ours, 5e-6)
+
+
+def test_a_report_is_drawn_with_its_tables(tmp_path: Path):
+    report = Report(
+        figures={"a_vs_b": Figure(1.2, 1.1, 1.3)}, tables=[Table("Tokens: many", ["n", "s"], [[1, 2], [2, 4]])]
+    )
+    report.plot(tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+    assert "1.200" in "\n".join(report.lines())
