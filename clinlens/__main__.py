@@ -106,6 +106,37 @@ def capture_verb(config: Path, overrides: tuple[str, ...], verify: bool, as_json
     show(verify_store(run), as_json)
 
 
+@cli.command("sweep", help="Run every trial of a sweep (W&B's schema); --dry-run shows what it would take.")
+@config_argument
+@overrides
+@click.option("--dry-run", is_flag=True, help="Print the plan: trials, tokens, time, disk, energy and cost.")
+@as_json
+def sweep_verb(config: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    from clinlens.sweep import trials
+
+    cfg = trials.read(config, overrides)
+    if dry_run:
+        from clinlens.sweep.plan import lines, plan
+
+        found = plan(cfg)
+        show_lines(found, lines(found), as_json)
+        return
+    from clinlens.sweep.sweep import sweep, table
+
+    result = sweep(cfg)
+    show_lines(result, table(result), as_json)
+
+
+@cli.command("trial", help="Run one trial of a sweep: what `wandb agent` calls. POINT is JSON or SECTION.KEY=VALUE.")
+@config_argument
+@click.argument("point", nargs=-1)
+@as_json
+def trial_verb(config: Path, point: tuple[str, ...], as_json: bool) -> None:
+    from clinlens.sweep.trial import trial
+
+    show(trial(config, point), as_json)
+
+
 stage_verb("train", ("train",), "Train the SAEs of a captured run.")
 stage_verb("evaluate", ("evaluate",), "Measure trained SAEs on held-out documents.")
 stage_verb("examples", ("examples",), "Gather contexts for every feature.")
@@ -154,6 +185,11 @@ def show(result: dict[str, Any], as_json: bool) -> None:
         if isinstance(value, list | dict):
             value = f"{len(value)} (see --json)" if key != "checks" else "\n  " + "\n  ".join(map(str, value))  # noqa: PLW2901
         click.echo(f"{key}: {value}")
+
+
+def show_lines(result: dict[str, Any], lines: list[str], as_json: bool) -> None:
+    """Prints a verb's result as one JSON object, or as a table."""
+    click.echo(json.dumps(result, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
 def quiet_libraries() -> None:

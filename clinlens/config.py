@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from analysis.config import ConceptsConfig, ExamplesConfig
 from clinlens.clinic.notes import ClinicConfig
 from clinlens.report.config import ReportConfig
+from clinlens.sweep.config import SweepConfig
 from hooks.config import CaptureConfig, CorpusConfig, ModelConfig, ScreeningConfig
 from sae import artefact
 from sae.config import JumpReLUConfig, L1Config, SAEConfig, Settings, TopKConfig
@@ -50,6 +51,9 @@ class RunConfig(Settings, frozen=True):
     tracking: TrackingConfig = Field(default=TrackingConfig(), description="Logging.")
     engine: EngineConfig = Field(default=EngineConfig(), description="How the work is spread.")
     cost: CostConfig = Field(default=CostConfig(), description="Factors of the energy and cost estimate.")
+    sweep: SweepConfig | None = Field(
+        default=None, description="Many SAEs, in the schema of a W&B sweep file, for `clinlens sweep`."
+    )
 
     @field_validator("sae", mode="before")
     @classmethod
@@ -165,9 +169,24 @@ def apply(override: str, values: dict[str, Any]) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         value = text
+    put(path, value, values, f"--set {override}")
+
+
+def put(path: str, value: Any, values: dict[str, Any], said: str) -> None:
+    """Puts a value at `section.key` into plain values.
+
+    Args:
+        path: Where; `sae.key` means every SAE whose architecture has that key.
+        value: What.
+        values: Sections of a config.
+        said: What the user wrote, for errors.
+
+    Raises:
+        UserError: The path leads through something that is no section, or no SAE has the key.
+    """
     *sections, key = path.split(".")
     if sections == ["sae"]:
-        apply_to_saes(key, value, values, override)
+        apply_to_saes(key, value, values, said)
         return
     place: Any = values
     for section in sections:
@@ -178,24 +197,22 @@ def apply(override: str, values: dict[str, Any]) -> None:
         else:
             place = None
         if not isinstance(place, dict | list):
-            raise UserError(
-                f"--set {override}: {section!r} is no section, expected section.key=value. Correct the path."
-            )
+            raise UserError(f"{said}: {section!r} is no section, expected section.key=value. Correct the path.")
     if not isinstance(place, dict):
-        raise UserError(f"--set {override}: {key!r} stands in a list, expected section.key=value. Correct the path.")
+        raise UserError(f"{said}: {key!r} stands in a list, expected section.key=value. Correct the path.")
     place[key] = value
 
 
-def apply_to_saes(key: str, value: Any, values: dict[str, Any], override: str) -> None:
+def apply_to_saes(key: str, value: Any, values: dict[str, Any], said: str) -> None:
     """Sets a key of every SAE that can have it."""
     saes = values.get("sae", [{"architecture": name} for name in ("topk", "jumprelu", "l1")])
     values["sae"] = saes = [saes] if isinstance(saes, dict) else saes
     if not isinstance(saes, list) or not all(isinstance(sae, dict) for sae in saes):
-        raise UserError(f"--set {override}: `sae:` is {saes!r}, expected a list of settings. Correct it first.")
+        raise UserError(f"{said}: `sae:` is {saes!r}, expected a list of settings. Correct it first.")
     having = [sae for sae in saes if key in ARCHITECTURES.get(str(sae.get("architecture")), RunConfig).model_fields]
     if not having:
         raise UserError(
-            f"--set {override}: none of the SAEs under `sae:` has {key!r}, expected a setting of one of them. Correct the key."
+            f"{said}: none of the SAEs under `sae:` has {key!r}, expected a setting of one of them. Correct the key."
         )
     for sae in having:
         sae[key] = value

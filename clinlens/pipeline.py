@@ -1,6 +1,7 @@
 """A whole run: capture → train → evaluate → examples → report, each stage doing only what is missing."""
 
 import fcntl
+import fnmatch
 import logging
 import shutil
 import sys
@@ -19,6 +20,7 @@ from analysis.gather import GatherExamples, vocabulary
 from clinlens import clinic, config
 from clinlens.clinic.notes import generate
 from clinlens.config import RunConfig
+from clinlens.sweep import trials as sweeps
 from hooks import capture, corpus, deidentification
 from hooks.config import CorpusConfig, ModelConfig
 from hooks.corpus import Document
@@ -41,11 +43,35 @@ class Run:
 
     Args:
         cfg: The config.
+        trials: Configs that share the folder's activations, where it is that of a sweep; found in the folder if not given.
+        engine: What runs the work, where it is open already.
+        group: Name that W&B groups the SAEs by; the folder's if none.
     """
 
-    def __init__(self, cfg: RunConfig) -> None:
+    def __init__(
+        self,
+        cfg: RunConfig,
+        trials: Sequence[RunConfig] | None = None,
+        engine: Engine | None = None,
+        group: str | None = None,
+    ) -> None:
         self.cfg = cfg
         self.folder = cfg.folder
+        self.group = group
+        self._trials = trials
+        self._given_engine = engine
+
+    @cached_property
+    def trials(self) -> Sequence[RunConfig]:
+        """The configs whose SAEs lie in the folder: one, or those of a sweep."""
+        if self._trials is not None:
+            return self._trials
+        return sweeps.of_folder(self.cfg) if self.cfg.sweep is not None else [self.cfg]
+
+    @property
+    def _engine(self) -> Engine:
+        assert self._given_engine is not None  # noqa: S101 - stages run inside `opened`
+        return self._given_engine
 
     @cached_property
     def model(self) -> ModelConfig:
@@ -83,12 +109,22 @@ class Run:
 
     @cached_property
     def fits(self) -> list[Fit]:
-        """Every SAE of the run: each architecture at each hook point."""
+        """Every SAE of the run: each architecture at each hook point, each once."""
+        found = {fit.key: fit for trial in self.trials for fit in self.fits_of(trial)}
+        places = list(Store.open(self.folder / "acts").hook_points)
+        return sorted(found.values(), key=lambda fit: places.index(fit.hook_point))
+
+    def fits_of(self, trial: RunConfig) -> list[Fit]:
+        """The SAEs of one config.
+
+        Raises:
+            UserError: It trains at a hook point that was not captured.
+        """
         store = Store.open(self.folder / "acts")
         return [
-            Fit(self.folder, hook_point, sae, self.cfg.training, self.cfg.seed, store.id, self.cfg.engine.threads)
-            for hook_point in store.hook_points
-            for sae in self.cfg.sae
+            Fit(self.folder, hook_point, sae, trial.training, trial.seed, store.id, trial.engine.threads)
+            for hook_point in chosen(list(store.hook_points), trial.training.hook_points)
+            for sae in trial.sae
         ]
 
     def capture(self, *, thorough: bool = False) -> dict[str, Any]:
@@ -118,17 +154,29 @@ class Run:
 
     def train(self) -> dict[str, Any]:
         """Fits every SAE."""
-        missing = [fit for fit in self.fits if not fit.is_complete]
-        if missing:
-            steps = self.cfg.training.n_steps * self.cfg.training.batch_tokens
-            log.info("train: %d of %d SAEs to fit, %s tokens each", len(missing), len(self.fits), f"{steps:,}")
-            with self.measured("train"):
-                tasks = [FitTask(fit, self.cfg.tracking) for fit in missing]
-                self.work("train", tasks, steps * len(missing), "tok")
+        self.train_fits(self.fits)
         return {"saes": [str(fit.folder) for fit in self.fits]}
+
+    def train_fits(self, fits: Sequence[Fit], until_step: int | None = None) -> None:
+        """Fits some SAEs, to the end or to a step."""
+        missing = [fit for fit in fits if not fit.is_complete]
+        if not missing:
+            return
+        steps = [min(until_step or fit.training.n_steps, fit.training.n_steps) for fit in missing]
+        n_tokens = sum(n * fit.training.batch_tokens for n, fit in zip(steps, missing, strict=True))
+        log.info("train: %d of %d SAEs to fit, %s tokens in all", len(missing), len(self.fits), f"{n_tokens:,}")
+        with self.measured("train"):
+            tasks = [FitTask(fit, self.cfg.tracking, self.group, until_step) for fit in missing]
+            self.work("train", tasks, n_tokens, "tok")
 
     def evaluate(self) -> dict[str, Any]:
         """Measures every SAE, and how well features stand for annotated concepts."""
+        self.evaluate_saes()
+        self.recover()
+        return self.summarise()
+
+    def evaluate_saes(self) -> None:
+        """Measures every SAE."""
         self.refuse_untrained()
         tasks = [
             Evaluate(self.folder, point, ids, self.model, self.cfg.evaluation, self.cfg.training.exclude_special_tokens)
@@ -138,8 +186,6 @@ class Run:
         if missing:
             with self.measured("evaluate"):
                 self.work("evaluate", missing, self.n_evaluation_tokens * len(missing), "tok")
-        self.recover()
-        return self.summarise()
 
     @property
     def n_evaluation_tokens(self) -> int:
@@ -252,17 +298,41 @@ class Run:
     def stages(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Runs stages in order, alone in the folder, and gathers their results."""
         result: dict[str, Any] = {"folder": str(self.folder)}
-        with alone_in(self.folder), Engine(self.cfg.engine, self.folder / "jobs") as self._engine:
-            for litter in self.folder.rglob(".*.part"):  # what a kill left half written
-                litter.unlink()
-            if not (self.folder / config.FILE).is_file():
-                config.write(self.cfg, self.folder)
+        with opened(self.cfg) as self._given_engine:
             for name in names:
                 if name == "report":
                     config.write(self.cfg, self.folder)  # which shows it
                 result |= getattr(self, name)()
             config.write(self.cfg, self.folder)  # only now: a command that failed leaves the run's config as it was
         return result
+
+
+@contextmanager
+def opened(cfg: RunConfig, *, patient: bool = False) -> Iterator[Engine]:
+    """A run folder to oneself, cleared of what a kill left half written, with an engine for its work."""
+    with alone_in(cfg.folder, patient=patient), Engine(cfg.engine, cfg.folder / "jobs") as engine:
+        for litter in cfg.folder.rglob(".*.part"):
+            litter.unlink(missing_ok=True)
+        if not (cfg.folder / config.FILE).is_file():
+            config.write(cfg, cfg.folder)
+        yield engine
+
+
+def chosen(captured: list[str], asked: tuple[str, ...] | None) -> list[str]:
+    """The captured hook points that a config trains at.
+
+    Raises:
+        UserError: One of them was not captured.
+    """
+    if asked is None:
+        return captured
+    for name in asked:
+        if not fnmatch.filter(captured, name):
+            raise UserError(
+                f"training.hook_points names {name!r}, but captured are {', '.join(captured)}. "
+                "Choose among them, or add it to capture.hook_points."
+            )
+    return [point for point in captured if any(fnmatch.fnmatchcase(point, name) for name in asked)]
 
 
 def gigabytes(n_bytes: int) -> str:
@@ -280,8 +350,12 @@ def progress(label: str, total: int | None, unit: str) -> Iterator[Callable[[int
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, *, patient: bool = False) -> Iterator[None]:
     """Holds the folder's lock; it goes with the process, however that ends.
+
+    Args:
+        folder: The folder.
+        patient: Whether to wait while another process holds it.
 
     Raises:
         UserError: Another process holds it.
@@ -289,7 +363,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if patient else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise UserError(
                 f"{folder} is being written by another clinlens process, expected one at a time. "

@@ -21,19 +21,28 @@ command line; `--set sae.key=value` sets it in every SAE that has it.
 
 def page() -> str:
     """The page."""
-    parts = [HEADER, table("The run", RunConfig)]
-    for name, field in RunConfig.model_fields.items():
-        section = section_of(field)
-        if section is not None:
-            parts.append(table(f"`{name}:` {field.description}", section))
+    parts = [HEADER, table("The run", RunConfig), *sections(RunConfig)]
     parts += [table(f"`sae:` architecture `{name}`: {cls.__doc__}", cls) for name, cls in ARCHITECTURES.items()]
     return "\n".join(parts)
 
 
+def sections(cls: type[BaseModel], prefix: str = "") -> list[str]:
+    """The tables of all sections in a class, those inside after those around them."""
+    parts: list[str] = []
+    for name, field in cls.model_fields.items():
+        section = section_of(field)
+        if section is not None and section is not cls:  # a sweep's parameters may hold parameters
+            parts += [table(f"`{prefix}{name}:` {field.description}", section), *sections(section, f"{prefix}{name}.")]
+    return parts
+
+
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The class of a field that is a section."""
-    annotation = field.annotation
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    """The class of a field that is a section, optional or by name."""
+    options = [field.annotation, *get_args(field.annotation)]
+    if any(get_origin(option) is tuple or option is tuple for option in options):
+        return None
+    inner = [*options, *(part for option in options for part in get_args(option))]
+    return next((option for option in inner if isinstance(option, type) and issubclass(option, BaseModel)), None)
 
 
 def table(title: str, cls: type[BaseModel]) -> str:

@@ -218,7 +218,7 @@ class ShardReader:
         descriptor = os.open(self.path, os.O_RDONLY)  # anew: a store may have more shards than a process files
         try:
             while done < len(room):
-                got = os.preadv(descriptor, [room[done:]], first + done)
+                got = os.preadv(descriptor, [memoryview(room)[done:]], first + done)
                 if not got:
                     raise UserError(
                         f"{self.path} ends too early, expected {place.shape[0]} rows. Capture again: it alone is made anew."

@@ -1,9 +1,9 @@
 """Settings of training, evaluation, tracking, the engine and the cost estimate."""
 
 import os
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from sae.config import Settings
 
@@ -11,6 +11,10 @@ from sae.config import Settings
 class TrainingConfig(Settings, frozen=True):
     """How every SAE of a run is fitted."""
 
+    hook_points: tuple[str, ...] | None = Field(
+        default=None,
+        description="Hook points to train at, of those that were captured; every one if unset. `*` stands for any layer.",
+    )
     n_tokens: PositiveInt = Field(
         default=2_000_000, description="Tokens seen in training; the store is read again if it has fewer."
     )
@@ -41,6 +45,12 @@ class TrainingConfig(Settings, frozen=True):
     checkpoint_every_steps: PositiveInt = Field(
         default=200, description="Steps between two checkpoints; what a kill can lose."
     )
+
+    @field_validator("hook_points", mode="before")
+    @classmethod
+    def one_is_a_list(cls, value: Any) -> Any:
+        """A single hook point may be written without a list."""
+        return [value] if isinstance(value, str) else value
 
     @property
     def n_steps(self) -> int:

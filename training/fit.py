@@ -49,7 +49,7 @@ class Fit:
     @property
     def key(self) -> str:
         """Hash of everything that decides the result."""
-        settings = (self.sae.model_dump(mode="json"), self.training.model_dump(mode="json"))
+        settings = (self.sae.model_dump(mode="json"), self.training.model_dump(mode="json", exclude={"hook_points"}))
         return artefact.content_hash(settings, self.hook_point, self.seed, self.store_id, self.threads)
 
     @property
@@ -79,6 +79,10 @@ class FitTask:
 
     fit: Fit
     tracking: TrackingConfig
+    group: str | None = None
+    """Name that W&B groups runs by; the run folder's if none."""
+    until_step: int | None = None
+    """Where to pause, for a comparison; the end if none."""
 
     @property
     def name(self) -> str:
@@ -89,7 +93,7 @@ class FitTask:
         return f"train-{self.fit.hook_point}-{self.fit.sae_id}"
 
     def run(self, done: Callable[[int], None]) -> None:
-        fit(self.fit, self.tracking, done)
+        fit(self.fit, self.tracking, done, self.group, self.until_step)
 
 
 class State(NamedTuple):
@@ -101,13 +105,21 @@ class State(NamedTuple):
     progress: Progress
 
 
-def fit(task: Fit, tracking: TrackingConfig, done: Callable[[int], None]) -> None:
+def fit(
+    task: Fit,
+    tracking: TrackingConfig,
+    done: Callable[[int], None],
+    group: str | None = None,
+    until_step: int | None = None,
+) -> None:
     """Trains, saves and records one autoencoder; does nothing where that is done.
 
     Args:
         task: What to train.
         tracking: Where to log.
         done: Told the tokens of each step.
+        group: Name that W&B groups it by.
+        until_step: Pause there, with a checkpoint.
 
     Raises:
         UserError: The store is not the one the task was made for, too small, or training diverged.
@@ -117,16 +129,18 @@ def fit(task: Fit, tracking: TrackingConfig, done: Callable[[int], None]) -> Non
     store = Store.open(task.run / "acts")
     stream = ActivationStream(store, task.hook_point, task.training, task.seed)
     state = resume(task, stream)
+    last = min(until_step or task.training.n_steps, task.training.n_steps)
     done(state.progress.step * task.training.batch_tokens)
     tracker = Tracker(task.folder / "history.jsonl", state.progress.log_bytes)
     tracker.open_wandb(
-        tracking, task.run, f"{task.hook_point}/{task.sae_id}", task.run.name,
+        tracking, task.run, f"{task.hook_point}/{task.sae_id}", group or task.run.name,
         {"hook_point": task.hook_point, "sae": task.sae.model_dump(), "training": task.training.model_dump(), "seed": task.seed},
     )  # fmt: skip
     summary = None
     try:
-        summary = train(task, state, stream, tracker, done)
-        finish(task, state.sae, stream, store, summary)
+        summary = train(task, state, stream, tracker, done, last)
+        if last == task.training.n_steps:
+            finish(task, state.sae, stream, store, summary)
     finally:
         tracker.close(summary)
 
@@ -146,13 +160,13 @@ def resume(task: Fit, stream: ActivationStream) -> State:
 
 
 def train(
-    task: Fit, state: State, stream: ActivationStream, tracker: Tracker, done: Callable[[int], None]
+    task: Fit, state: State, stream: ActivationStream, tracker: Tracker, done: Callable[[int], None], last: int
 ) -> dict[str, float]:
-    """Runs the remaining steps; returns the last logged figures."""
+    """Runs the steps that remain until `last`; returns the last logged figures."""
     cfg = task.training
     sae, optimiser, clocks, progress = state
     window_tokens, row = progress.window_tokens, last_row(task.folder / "history.jsonl", progress.log_bytes)
-    for step, x in zip(range(progress.step, cfg.n_steps), stream.batches(progress.step), strict=False):
+    for step, x in zip(range(progress.step, last), stream.batches(progress.step), strict=False):
         dead = clocks.silent_tokens >= cfg.dead_window_tokens
         for group in optimiser.param_groups:
             group["lr"] = cfg.lr * lr_factor(step, cfg) * group["lr_scale"]
@@ -172,7 +186,7 @@ def train(
             tracker.log(row, density)
             clocks.fired.zero_()
             window_tokens = 0
-        if (step + 1) % cfg.checkpoint_every_steps == 0 or step + 1 == cfg.n_steps:
+        if (step + 1) % cfg.checkpoint_every_steps == 0 or step + 1 == last:
             tracker.flush()
             checkpoint.write(task.folder, sae, optimiser, clocks, Progress(step + 1, tracker.n_bytes, window_tokens))
         done(len(x))

@@ -17,7 +17,7 @@ BAD = {
     "unknown key": (
         {"training": {"learning_rate": 1}},
         "training.learning_rate is no setting, expected one of batch_tokens, checkpoint_every_steps, dead_after_tokens, "
-        "exclude_special_tokens, gradient_clip, log_every_steps, lr, lr_decay, lr_warmup, max_norm_ratio, n_tokens, "
+        "exclude_special_tokens, gradient_clip, hook_points, log_every_steps, lr, lr_decay, lr_warmup, max_norm_ratio, n_tokens, "
         "shuffle_tokens, sparsity_warmup. Correct or remove it.",
     ),
     "misspelt key": (

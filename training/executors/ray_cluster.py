@@ -4,6 +4,7 @@ Ray only places jobs. Tries, progress and logs are the job table's; Ray's own re
 counted where it is seen. The driver's folder must lie at the same path on every node.
 """
 
+import logging
 import os
 import signal
 import socket
@@ -137,7 +138,10 @@ def connect(cfg: EngineConfig) -> Any:
     try:
         with kept_signals():
             ray.init(
-                address=address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else alone)
+                address=address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({} if address else alone),
             )
     except (ConnectionError, RuntimeError) as error:
         raise UserError(unreachable(address or "this machine", type(error).__name__)) from error

@@ -1,0 +1,71 @@
+"""One trial in a process of its own: what `wandb agent` runs, several at a time if it likes, in one run folder.
+
+The first one captures; the others wait for it and find the store done. Each trains its own SAEs, which carry their
+settings in their names, so that trials do not meet.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clinlens import config as configs
+from clinlens.pipeline import Run, alone_in, opened
+from clinlens.sweep.points import Point
+from clinlens.sweep.sweep import sae_record
+from clinlens.sweep.trials import trial_of
+from sae.errors import UserError
+from training.config import EngineConfig, TrackingConfig
+from training.engine import Engine
+
+AGENT = "WANDB_SWEEP_ID"
+"""Set by `wandb agent`, which then waits for an online run."""
+
+
+def trial(path: Path, words: tuple[str, ...]) -> dict[str, Any]:
+    """Captures if nobody has, trains and evaluates the SAEs of one point.
+
+    Args:
+        path: The run config that the sweep starts from.
+        words: The point: one JSON object, or `section.key=value` each.
+
+    Raises:
+        UserError: The point is no such thing, or no config.
+    """
+    cfg = trial_of(configs.read(path), point_of(words)).cfg
+    if AGENT in os.environ:
+        cfg = cfg.model_copy(update={"tracking": TrackingConfig(wandb="online", project=cfg.tracking.project)})
+    alone = cfg.model_copy(update={"engine": EngineConfig(kind="inline", threads=cfg.engine.threads)})
+    with opened(cfg, patient=True) as engine:
+        Run(cfg, [cfg], engine).capture()
+    with Engine(alone.engine, cfg.folder / "jobs") as engine:
+        run = Run(alone, [alone], engine)
+        for fit in run.fits:
+            with alone_in(fit.folder, patient=True):
+                run.train_fits([fit])
+        run.evaluate_saes()
+    return {"folder": str(cfg.folder), "saes": [sae_record(fit, cfg.folder) for fit in run.fits]}
+
+
+def point_of(words: tuple[str, ...]) -> Point:
+    """The point that was written.
+
+    Raises:
+        UserError: A word is neither JSON nor `section.key=value`.
+    """
+    if len(words) == 1 and words[0].lstrip().startswith("{"):
+        try:
+            return json.loads(words[0])
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"The point is no JSON at character {error.pos}, expected one object. Correct it."
+            ) from error
+    found: Point = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise UserError(f"{word!r} has no `=`, expected section.key=value or one JSON object. Write it so.")
+        found[key] = yaml.safe_load(text)
+    return found
