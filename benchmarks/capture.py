@@ -38,16 +38,20 @@ from benchmarks.harness.report import Report, Table, arguments_of
 from benchmarks.harness.rounds import Way, nothing, race, refuse_difference, spread, timed
 from hooks import capture, passage, windows
 from hooks.architecture import family_of
-from hooks.capture import CapturePart, Job
+from hooks.capture import Job
 from hooks.config import CaptureConfig, CorpusConfig, ModelConfig
 from hooks.corpus import Document
 from hooks.hook_points import HookPoint
 from hooks.model import LanguageModel, load
+from hooks.part import CaptureParts
+from hooks.part import plan as part_plan
 from hooks.store import Store
 from tests.tiny import WORDS, tiny_tokenizer
 from training.engine import prepare
 
 LAYER, N_LAYERS = 3, 8
+SHARDS_AT_ONCE = 4
+"""Shards of one portion of a capture: one is written while the model is at the next."""
 POINT = HookPoint(LAYER, "hook_resid_post")
 NOTES = Path(__file__).resolve().parents[2] / "shared" / "materials"
 TARGETS = {
@@ -165,7 +169,7 @@ def job_of(folder: Path, **settings: Any) -> Job:
 def make(job: Job, docs: list[Document], folder: Path) -> Store:
     """A whole capture."""
     plan = capture.prepare(job, docs, load(job.model), folder)
-    for task in plan.missing:
+    for task in plan.tasks(1):
         task.run(nothing)
     return capture.conclude(plan)
 
@@ -244,8 +248,9 @@ def overhead(folder: Path, size: Size, report: Report) -> None:
     plan = capture.prepare(job, docs, lm, output)
     planned = time.perf_counter() - start
     alone, stored = list[float](), list[float]()
-    run_passes(plan.missing[-1], lm)  # warms up
-    for number, task in enumerate(plan.missing):
+    tasks = plan.tasks(max(plan.n_shards // SHARDS_AT_ONCE, 1))
+    run_passes(tasks[-1], lm)  # warms up
+    for number, task in enumerate(tasks):
         ways = [
             (alone, Way(lambda task=task: run_passes(task, lm))),
             (stored, Way(lambda task=task: task.run(nothing))),
@@ -268,11 +273,14 @@ def overhead(folder: Path, size: Size, report: Report) -> None:
     shutil.rmtree(output)
 
 
-def run_passes(task: CapturePart, lm: LanguageModel) -> None:
-    """The passes of a shard, their values dropped."""
+def run_passes(task: CaptureParts, lm: LanguageModel) -> None:
+    """The passes of some shards, their values dropped."""
     cfg = task.capture
-    for batch in windows.batches(task.part.tokens, cfg.context_tokens, cfg.batch_tokens, lm.tokenizer.pad_token_id):
-        passage.record(lm, task.points, batch.input_ids, batch.attention_mask)
+    for part in task.parts:
+        for batch in windows.batches(
+            part.tokens, windows.frame_of(lm, cfg), cfg.batch_tokens, lm.tokenizer.pad_token_id
+        ):
+            passage.record(lm, task.points, batch.input_ids, batch.attention_mask)
 
 
 def grow_points(folder: Path, report: Report) -> None:
@@ -324,13 +332,11 @@ def padding(report: Report) -> None:
         cfg = CaptureConfig(batch_tokens=batch_tokens)
         tokens = windows.tokenise(docs, lm, corpus, cfg)
         sides = capture.split_of(docs, Job(ModelConfig(), corpus, cfg, 0))
-        parts = capture.plan(tokens, sides, cfg.shard_tokens)
+        parts, frame = part_plan(tokens, sides, cfg.shard_tokens), windows.frame_of(lm, cfg)
         masks = [
-            batch.attention_mask
-            for part in parts
-            for batch in windows.batches(part.tokens, cfg.context_tokens, batch_tokens, 0)
+            batch.attention_mask for part in parts for batch in windows.batches(part.tokens, frame, batch_tokens, 0)
         ]
-        rows.append([batch_tokens, useful(masks), useful(arrival_masks(tokens, cfg)), len(masks)])
+        rows.append([batch_tokens, useful(masks), useful(arrival_masks(tokens, frame, batch_tokens)), len(masks)])
     columns = ["batch tokens", "useful share", "in order of arrival", "batches"]
     cfg = CaptureConfig()
     title = f"Padding: {len(docs)} real notes, windows of {cfg.context_tokens}, shards of {cfg.shard_tokens} tokens"
@@ -342,9 +348,9 @@ def useful(masks: list[Tensor]) -> float:
     return sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
 
 
-def arrival_masks(tokens: list[windows.Tokens], cfg: CaptureConfig) -> list[Tensor]:
+def arrival_masks(tokens: list[windows.Tokens], frame: windows.Frame, batch_tokens: int) -> list[Tensor]:
     """The masks of batches of as many windows as would fit at full length, unsorted."""
-    found, n = windows.windows(tokens, cfg.context_tokens), cfg.batch_tokens // cfg.context_tokens
+    found, n = windows.windows(tokens, frame), batch_tokens // frame.context_tokens
     return [windows.padded(found[start : start + n], 0).attention_mask for start in range(0, len(found), n)]
 
 

@@ -104,10 +104,10 @@ class CaptureParts:
         stored = {point: shard.encode(acts.pop(point), self.capture.dtype, point, words) for point in list(acts)}
         path = self.folder / store.shard_name(part.number)
         attributes = {"store_id": self.store_id, "split": part.split, "capture": self.capture.model_dump_json()}
-        shard.write(path, index_columns(part.tokens), stored, attributes | fingerprint)
-        artefact.write_json(store.entry_path(self.folder, part.number), self.entry(part, path, stored))
+        digest = shard.write(path, index_columns(part.tokens), stored, attributes | fingerprint)
+        artefact.write_json(store.entry_path(self.folder, part.number), self.entry(part, path, stored, digest))
 
-    def entry(self, part: Part, path: Path, stored: dict[str, shard.Stored]) -> dict[str, Any]:
+    def entry(self, part: Part, path: Path, stored: dict[str, shard.Stored], digest: str) -> dict[str, Any]:
         """What the manifest says of a shard."""
         return {
             "file": path.name,
@@ -117,7 +117,7 @@ class CaptureParts:
             "n_documents": len(part.tokens),
             "dtypes": {point: values.dtype for point, values in stored.items()},
             "n_bytes": path.stat().st_size,
-            "hash": artefact.file_hash(path),
+            "hash": digest,
             "store_id": self.store_id,
         }
 

@@ -15,14 +15,17 @@ which is what `ShardReader` does, since h5py takes one lock for the whole proces
 import errno
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from sae import artefact
@@ -33,6 +36,8 @@ INDEX_COLUMNS = ("token_id", "document", "position", "char_start", "char_end", "
 FLOAT16_MAX = 65504.0
 NO_OVERFLOW = 65000.0
 """A row of this norm holds no entry above FLOAT16_MAX, however the norm was rounded."""
+MOST_FILES = 64
+"""Shards held open by one thread at a time."""
 SUM_ROWS = 4096
 """Rows summed at once, so that their float64 copies stay small."""
 INDEX_BYTES = 5 * 4 + 1
@@ -128,8 +133,11 @@ def sums_of(acts: Tensor, norm: Tensor, is_word: Tensor) -> Sums:
 
 def write(
     path: Path, index: Mapping[str, np.ndarray], acts: Mapping[str, Stored], attributes: Mapping[str, Any]
-) -> None:
+) -> str:
     """Writes a shard under a temporary name, flushes it and renames it into place.
+
+    Returns:
+        The hash of its bytes.
 
     Raises:
         UserError: The disk is full.
@@ -149,7 +157,7 @@ def write(
                     stored.sums.n, stored.sums.sum_norms, stored.sums.sum_squares,
                 ]  # fmt: skip
             file.attrs["complete"] = True
-        artefact.publish(temporary, path)
+        return artefact.publish_hashed(temporary, path)
     except OSError as error:
         if error.errno == errno.ENOSPC or "No space left" in str(error):
             raise UserError(
@@ -168,6 +176,10 @@ class Slab(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     is_bfloat16: bool
+
+    @property
+    def row_bytes(self) -> int:
+        return self.dtype.itemsize * math.prod(self.shape[1:])
 
 
 class ShardReader:
@@ -196,9 +208,16 @@ class ShardReader:
 
     def acts(self, hook_point: str, start: int, stop: int) -> Float[Tensor, "rows width"]:
         """Rows start … stop − 1 at a hook point, as float32."""
+        return self.raw(hook_point, start, stop).float()
+
+    def raw(self, hook_point: str, start: int, stop: int) -> Shaped[Tensor, "rows width"]:
+        """The same in the number format that is stored."""
         place = self._slabs[hook_point]
-        rows = torch.from_numpy(self._read(place, start, stop))
-        return (rows.view(torch.bfloat16) if place.is_bfloat16 else rows).float()
+        return as_stored(self._read(place, start, stop), place)
+
+    def slab(self, hook_point: str) -> Slab:
+        """Where the activations at a hook point lie in the file."""
+        return self._slabs[hook_point]
 
     def norm(self, hook_point: str) -> np.ndarray:
         """[n_tokens] float32, the norm of every row at a hook point."""
@@ -213,20 +232,79 @@ class ShardReader:
 
     def _read(self, place: Slab, start: int, stop: int) -> np.ndarray:
         rows = np.empty((stop - start, *place.shape[1:]), place.dtype)
-        room, done = rows.reshape(-1).view(np.uint8), 0
-        first = place.offset + start * place.dtype.itemsize * math.prod(place.shape[1:])
-        descriptor = os.open(self.path, os.O_RDONLY)  # anew: a store may have more shards than a process files
+        with self.opened() as descriptor:
+            self.read_into(descriptor, place, start, rows)
+        return rows
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """The file's descriptor for some reads; not kept, since a store may have more shards than a process files."""
+        descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            while done < len(room):
-                got = os.preadv(descriptor, [memoryview(room)[done:]], first + done)
-                if not got:
-                    raise UserError(
-                        f"{self.path} ends too early, expected {place.shape[0]} rows. Capture again: it alone is made anew."
-                    )
-                done += got
+            yield descriptor
         finally:
             os.close(descriptor)
-        return rows
+
+    def read_into(self, descriptor: int, place: Slab, start: int, rows: np.ndarray) -> None:
+        """Fills `rows` from row `start` on.
+
+        Raises:
+            UserError: The file ends before them.
+        """
+        room, done = memoryview(rows.reshape(-1).view(np.uint8)), 0
+        first = place.offset + start * place.row_bytes
+        while done < len(room):
+            got = os.preadv(descriptor, [room[done:]], first + done)
+            if not got:
+                raise UserError(
+                    f"{self.path} ends too early, expected {place.shape[0]} rows. Capture again: it alone is made anew."
+                )
+            done += got
+
+
+class Span(NamedTuple):
+    """Neighbouring rows of one shard."""
+
+    reader: ShardReader
+    start: int
+    stop: int
+
+
+def read_spans(hook_point: str, spans: Sequence[Span]) -> Shaped[Tensor, "rows width"]:
+    """Rows from many places, in the order given and in the number format that is stored, read by two threads at once.
+
+    Two threads because plain reads, unlike h5py's, do not wait for each other: 1.9 times one from a cold disk.
+    """
+    slabs = [span.reader.slab(hook_point) for span in spans]
+    if len({(slab.dtype, slab.is_bfloat16) for slab in slabs}) > 1:  # float16 overflowed in some shards
+        return torch.cat([span.reader.acts(hook_point, span.start, span.stop) for span in spans])
+    bounds = list(accumulate((span.stop - span.start for span in spans), initial=0))
+    rows = np.empty((bounds[-1], *slabs[0].shape[1:]), slabs[0].dtype)
+
+    def read(indices: range) -> None:
+        with ExitStack() as files:
+            opened: dict[Path, int] = {}
+            for index in indices:
+                reader, start, _ = spans[index]
+                if reader.path not in opened:
+                    if len(opened) == MOST_FILES:
+                        files.close()
+                        opened.clear()
+                    opened[reader.path] = files.enter_context(reader.opened())
+                reader.read_into(opened[reader.path], slabs[index], start, rows[bounds[index] : bounds[index + 1]])
+
+    middle = len(spans) // 2
+    with ThreadPoolExecutor(1, "shard-reader") as pool:
+        second = pool.submit(read, range(middle, len(spans)))
+        read(range(middle))
+        second.result()
+    return as_stored(rows, slabs[0])
+
+
+def as_stored(rows: np.ndarray, slab: Slab) -> Tensor:
+    """Rows of a file as a tensor of their number format."""
+    found = torch.from_numpy(rows)
+    return found.view(torch.bfloat16) if slab.is_bfloat16 else found
 
 
 def dataset_of(file: h5py.File, name: str) -> h5py.Dataset:

@@ -3,6 +3,7 @@
 import json
 import os
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,17 @@ def publish(temporary: Path, path: Path) -> None:
     flush(temporary)
     temporary.rename(path)
     flush(path.parent)
+
+
+def publish_hashed(temporary: Path, path: Path) -> str:
+    """Publishes a file and gives its hash, read while the disk is waited for."""
+    with ThreadPoolExecutor(1) as pool:
+        flushed = pool.submit(flush, temporary)
+        digest = file_hash(temporary)
+        flushed.result()
+    temporary.rename(path)
+    flush(path.parent)
+    return digest
 
 
 def flush(path: Path) -> None:

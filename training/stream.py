@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hooks.shard import ShardReader
+from hooks.shard import ShardReader, Span, read_spans
 from hooks.store import Store
 from sae.errors import UserError
 from training.config import TrainingConfig
@@ -146,13 +146,7 @@ class ActivationStream:
 
     def _mixed(self, pool: list[Block], epoch: int, number: int) -> Tensor:
         keep = self._masks[0]
-        rows = torch.cat(
-            [
-                self.shards[block.shard].acts(self.hook_point, block.start, block.stop)[
-                    torch.from_numpy(keep[block.shard][block.start : block.stop])
-                ]
-                for block in pool
-            ]
-        )
-        order = np.random.default_rng([self.seed, epoch, number]).permutation(len(rows))
-        return rows[torch.from_numpy(order)] * self.input_scale
+        rows = read_spans(self.hook_point, [Span(self.shards[b.shard], b.start, b.stop) for b in pool])
+        kept = np.flatnonzero(np.concatenate([keep[block.shard][block.start : block.stop] for block in pool]))
+        order = np.random.default_rng([self.seed, epoch, number]).permutation(len(kept))
+        return rows[torch.from_numpy(kept[order])].float() * self.input_scale

@@ -20,7 +20,7 @@ FIGURES = {
         "pipeline_vs_saelens_cache_4_points", "store_overhead",
     },
     "store": {
-        "write_vs_raw", "write_vs_raw_without_checksum", "read_vs_raw", "read_vs_h5py", "loader_vs_step",
+        "write_vs_raw", "read_vs_raw", "read_vs_h5py", "loader_vs_step",
     },
 }  # fmt: skip
 

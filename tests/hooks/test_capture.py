@@ -311,7 +311,7 @@ def test_a_disk_that_fills_up_leaves_whole_shards_and_says_so(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shard.artefact, "publish", full)
+    monkeypatch.setattr(shard.artefact, "publish_hashed", full)
     with pytest.raises(UserError, match=r"is full; the shards before shard-00001.h5 are whole. Free some space"):
         second.run(nothing)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shard-00000.h5", "shard-00000.json"]

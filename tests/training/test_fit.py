@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,7 +153,9 @@ def test_wandb_offline_holds_the_same_figures_and_no_text(run: Path):
     cfg = CONFIGS[1]
     fit(task(run, cfg), TrackingConfig(wandb="offline"), nothing)
     (log,) = run.glob("wandb/offline-run-*/run-*.wandb")
-    data = log.read_bytes()
+    deadline = time.monotonic() + 30
+    while b"explained_variance" not in (data := log.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.2)  # W&B's own process writes the file
     assert b"explained_variance" in data
     assert b"log10_feature_density" in data
     assert b"fever" not in data
