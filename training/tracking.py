@@ -11,6 +11,8 @@ from sae.errors import UserError
 from training.config import TrackingConfig
 
 Row = dict[str, float | int]
+CONNECT_S = 30.0
+"""How long W&B's server may take to answer."""
 
 
 class Tracker:
@@ -44,7 +46,7 @@ class Tracker:
         (folder / "wandb").mkdir(parents=True, exist_ok=True)
         settings = wandb.Settings(
             silent=True, console="off", disable_git=True, save_code=False, disable_code=True, x_disable_stats=True,
-            x_disable_meta=True,
+            x_disable_meta=True, init_timeout=CONNECT_S,
             program="clinlens", host="",
         )  # fmt: skip
         try:
@@ -54,7 +56,8 @@ class Tracker:
             )  # fmt: skip
         except (WandbError, OSError) as error:
             raise UserError(
-                f"W&B could not start in mode {cfg.wandb!r} ({type(error).__name__}). Log in, or set tracking.wandb to offline."
+                f"W&B could not start in mode {cfg.wandb!r} ({type(error).__name__}), expected its server and an API key. "
+                "Check the network and log in, or set tracking.wandb=offline; nothing was trained and nothing is lost."
             ) from error
 
     def log(self, row: Row, density: np.ndarray) -> None:

@@ -16,8 +16,8 @@ from benchmarks.harness.rounds import Figure, Times, Way, race, refuse_differenc
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 FIGURES = {
     "capture": {
-        "capture_vs_truncated", "capture_vs_hooked_transformer", "capture_vs_bridge", "pipeline_vs_saelens_cache",
-        "pipeline_vs_saelens_cache_4_points", "store_overhead",
+        "capture_vs_truncated", "capture_vs_hooked_transformer", "capture_vs_bridge", "pipeline_vs_saelens_cache_one_point",
+        "pipeline_vs_saelens_cache", "store_overhead",
     },
     "store": {
         "write_vs_raw", "read_vs_raw", "read_vs_h5py", "loader_vs_step",

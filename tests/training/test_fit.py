@@ -14,6 +14,7 @@ from sae import saelens_format
 from sae.config import JumpReLUConfig, L1Config, SAEConfig, TopKConfig
 from sae.errors import UserError
 from training import fit as fits
+from training import tracking
 from training.config import TrackingConfig, TrainingConfig
 from training.fit import Fit, fit
 from training.schedule import lr_factor, sparsity_weight
@@ -147,6 +148,19 @@ def test_the_learning_rate_rises_stays_and_falls():
     assert factors[99] == pytest.approx(0.05)
     assert sparsity_weight(24, cfg) == pytest.approx(0.5)
     assert sparsity_weight(60, cfg) == 1.0
+
+
+@pytest.mark.parametrize("key", ["a" * 40, ""], ids=["no server", "no key"])
+def test_wandb_online_without_a_network_is_one_sentence(run: Path, monkeypatch: pytest.MonkeyPatch, key: str):
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("HOME", str(run))
+    monkeypatch.setattr(tracking, "CONNECT_S", 2.0)
+    with pytest.raises(
+        UserError, match=r"^W&B could not start in mode 'online' \(\w+\), expected its server and an API key"
+    ):
+        fit(task(run, CONFIGS[1]), TrackingConfig(wandb="online"), nothing)
+    assert not task(run, CONFIGS[1]).is_complete
 
 
 def test_wandb_offline_holds_the_same_figures_and_no_text(run: Path):
