@@ -251,7 +251,7 @@ class ShardReader:
         Raises:
             UserError: The file ends before them.
         """
-        room, done = memoryview(rows.reshape(-1).view(np.uint8)), 0
+        room, done = rows.reshape(-1).view(np.uint8).data, 0
         first = place.offset + start * place.row_bytes
         while done < len(room):
             got = os.preadv(descriptor, [room[done:]], first + done)

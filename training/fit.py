@@ -132,12 +132,15 @@ def fit(
     last = min(until_step or task.training.n_steps, task.training.n_steps)
     done(state.progress.step * task.training.batch_tokens)
     tracker = Tracker(task.folder / "history.jsonl", state.progress.log_bytes)
-    tracker.open_wandb(
-        tracking, task.run, f"{task.hook_point}/{task.sae_id}", group or task.run.name,
-        {"hook_point": task.hook_point, "sae": task.sae.model_dump(), "training": task.training.model_dump(), "seed": task.seed},
-    )  # fmt: skip
     summary = None
+    settings = {
+        "hook_point": task.hook_point,
+        "sae": task.sae.model_dump(),
+        "training": task.training.model_dump(),
+        "seed": task.seed,
+    }
     try:
+        tracker.open_wandb(tracking, task.run, f"{task.hook_point}/{task.sae_id}", group or task.run.name, settings)
         summary = train(task, state, stream, tracker, done, last)
         if last == task.training.n_steps:
             finish(task, state.sae, stream, store, summary)
