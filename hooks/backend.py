@@ -40,8 +40,13 @@ def open_bridge(lm: LanguageModel) -> Any:
     """TransformerLens on the same files, weights as they are.
 
     Raises:
-        UserError: It cannot open the model.
+        UserError: It cannot open the model, or would open another: it reads the files, whose weights are not quantised.
     """
+    if lm.is_quantized:
+        raise UserError(
+            f"capture.backend is 'bridge', but TransformerLens opens the whole weights of {lm.name!r}, not the quantised ones. "
+            "Use capture.backend=hooks, or set model.quantization=none."
+        )
     from transformer_lens.model_bridge import TransformerBridge  # slow to import
 
     try:

@@ -42,9 +42,10 @@ class Job(NamedTuple):
 
     def origin(self, docs: list[Document]) -> dict[str, Any]:
         """What the store says of where it comes from; no text, only hashes."""
+        weights = "raw" if self.model.quantization == "none" else f"raw, then {self.model.quantization}"
         return {
             "model": fingerprint(self.model.name, locate(self.model))
-            | {"dtype": self.model.dtype, "weights": "raw", "kind": self.model.kind},
+            | {"dtype": self.model.dtype, "weights": weights, "kind": self.model.kind},
             "corpus": {"name": self.corpus.name, "hash": corpora.corpus_hash(docs), "n_documents": len(docs)},
             "split": {"held_out": self.corpus.held_out, "seed": self.seed},
             "tokens": {"min_tokens": self.corpus.min_tokens, "short_documents": self.corpus.short_documents},

@@ -23,6 +23,10 @@ class ModelConfig(Settings, frozen=True):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="Number format the model runs in; `auto` is the one it was saved in."
     )
+    quantization: Literal["none", "int8", "int4"] = Field(
+        default="none",
+        description="Keep the weights in 8 or 4 bits, by bitsandbytes (extra `quantized`): less memory, other values.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where it runs; `auto` takes a GPU if there is one."
     )

@@ -12,6 +12,7 @@ from torch import nn
 
 from hooks.architecture import ENCODERS, Family, family_of
 from hooks.config import ModelConfig
+from hooks.quantization import loading_options, refuse_broken_blocks
 from sae import artefact
 from sae.errors import UserError
 
@@ -65,7 +66,13 @@ class LanguageModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.model.parameters()).dtype
+        """Number format it runs in; quantised weights are whole numbers and say nothing of it."""
+        return next(one.dtype for one in self.model.parameters() if one.is_floating_point())
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether some weights have fewer bits than those of the files, or were saved so."""
+        return bool(getattr(self.model, "is_quantized", False))
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:
@@ -160,8 +167,12 @@ def load(cfg: ModelConfig) -> LanguageModel:
     family = family_of(config.model_type, config)
     kind = kind_of(cfg, config)
     device = device_of(cfg)
-    model = load_weights(AutoModelForCausalLM if kind == "decoder" else AutoModel, folder, cfg)
-    nn.Module.to(model, device)
+    options = loading_options(cfg, config, device)
+    model = load_weights(AutoModelForCausalLM if kind == "decoder" else AutoModel, folder, cfg, options)
+    if not options:  # quantised weights are where they belong, and may not be moved
+        nn.Module.to(model, device)
+    if cfg.quantization == "int4":
+        refuse_broken_blocks(model, cfg.name)
     model.eval().requires_grad_(False)
     return LanguageModel(cfg.name, model, load_tokenizer(folder), kind, family, folder)
 
@@ -177,21 +188,27 @@ def device_of(cfg: ModelConfig) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if cfg.device == "auto" else cfg.device
 
 
-def load_weights(auto: Any, folder: Path, cfg: ModelConfig) -> Any:
+def load_weights(auto: Any, folder: Path, cfg: ModelConfig, options: dict[str, Any]) -> Any:
     """The model of a folder with all its weights.
 
     Raises:
-        UserError: They cannot be read, or some are missing: transformers would fill those with random numbers.
+        UserError: They cannot be read or not be quantised here, or some are missing: transformers would fill those
+            with random numbers.
     """
     try:
         model, found = auto.from_pretrained(
-            folder, dtype=cfg.dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            folder, dtype=cfg.dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (ImportError, RuntimeError, ValueError, NotImplementedError) as error:
+        if not options:
+            raise unreadable(folder, error) from error
+        device = options["device_map"][""]
         raise UserError(
-            f"The weights in {folder} cannot be read ({type(error).__name__}), expected whole *.safetensors files of this model. "
-            "Copy or download them again."
+            f"bitsandbytes cannot load {cfg.name!r} as {cfg.quantization} on {device} ({type(error).__name__}), expected a "
+            "device and a model that it supports. Choose another model.device, or model.quantization=none."
         ) from error
+    except (OSError, SafetensorError) as error:
+        raise unreadable(folder, error) from error
     missing = [name for name in found["missing_keys"] if "pooler" not in name]
     if missing:
         raise UserError(
@@ -199,6 +216,14 @@ def load_weights(auto: Any, folder: Path, cfg: ModelConfig) -> Any:
             f"(the first is {sorted(missing)[0]}), expected all. Set model.kind to what was saved, or save the whole model."
         )
     return model
+
+
+def unreadable(folder: Path, error: Exception) -> UserError:
+    """The sentence on weights that cannot be read."""
+    return UserError(
+        f"The weights in {folder} cannot be read ({type(error).__name__}), expected whole *.safetensors files of this model. "
+        "Copy or download them again."
+    )
 
 
 def kind_of(cfg: ModelConfig, config: Any) -> Literal["decoder", "encoder"]:

@@ -56,11 +56,11 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )  # fmt: skip
 
 
-def tiny_model(kind: str, seed: int = 0) -> Any:
-    """A random model of a kind, with weights large enough that every part matters."""
+def tiny_model(kind: str, seed: int = 0, **changes: Any) -> Any:
+    """A random model of a kind, with weights large enough that every part matters; `changes` are of its config."""
     torch.manual_seed(seed)
     model_type = kind.split("-", maxsplit=1)[0]
-    config = CONFIG_MAPPING[model_type](**SETTINGS[kind])
+    config = CONFIG_MAPPING[model_type](**SETTINGS[kind] | changes)
     auto = AutoModel if model_type in ENCODERS else AutoModelForCausalLM
     model = auto.from_config(config).eval()
     for parameter in model.parameters():
@@ -69,8 +69,8 @@ def tiny_model(kind: str, seed: int = 0) -> Any:
     return model
 
 
-def write_tiny_model(folder: Path, kind: str, seed: int = 0) -> Path:
+def write_tiny_model(folder: Path, kind: str, seed: int = 0, **changes: Any) -> Path:
     """Saves a tiny model with its tokenizer."""
-    tiny_model(kind, seed).save_pretrained(folder)
+    tiny_model(kind, seed, **changes).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
