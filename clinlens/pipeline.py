@@ -19,7 +19,7 @@ from analysis.gather import GatherExamples, vocabulary
 from clinlens import clinic, config
 from clinlens.clinic.notes import generate
 from clinlens.config import RunConfig
-from hooks import capture, corpus, deidentification
+from hooks import capture, chat, corpus, deidentification
 from hooks.config import CorpusConfig, ModelConfig
 from hooks.corpus import Document
 from hooks.model import load
@@ -73,7 +73,7 @@ class Run:
     def unscreened_documents(self) -> list[Document]:
         """The texts before any gate; only screening reads them here."""
         if self.cfg.corpus.name != EMBEDDED:
-            return corpus.read(self.corpus)
+            return corpus.read(self.corpus, chat.renderer(self.model, self.corpus))
         notes = (note.document() for note in generate(self.cfg.clinic))
         return corpus.documents(islice(notes, self.corpus.max_documents), self.corpus)
 

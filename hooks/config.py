@@ -42,6 +42,11 @@ class CorpusConfig(Settings, frozen=True):
     subset: str | None = Field(default=None, description="Configuration of a hub dataset.")
     split: str = Field(default="train", description="Split of a hub dataset; files have only `train`.")
     text_column: str = Field(default="text", description="Column that holds the text.")
+    messages_column: str | None = Field(
+        default=None,
+        description="Column with a dialogue [{role, content}, …], which the model's chat template writes out as the "
+        "document's text; `text_column` is then ignored, and spans count characters of the text written out.",
+    )
     id_column: str | None = Field(default=None, description="Column that names the document; its row number if unset.")
     group_column: str | None = Field(
         default=None, description="Column that names the patient: documents of one patient are never split apart."

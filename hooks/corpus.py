@@ -7,7 +7,7 @@ columns, never what is written in them.
 import csv
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,8 @@ from sae.errors import UserError
 Split = Literal["train", "held_out"]
 READERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text"}
 """File ending → `datasets` reader."""
+Render = Callable[[int, Any], str]
+"""From a row number and what `messages_column` holds there to the document's text; see hooks.chat."""
 COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 
 
@@ -39,24 +41,28 @@ class Document:
     """Annotated passages: {start, end, label, …}, in characters."""
 
 
-def read(cfg: CorpusConfig) -> list[Document]:
+def read(cfg: CorpusConfig, render: Render | None = None) -> list[Document]:
     """All documents of a corpus, in order.
+
+    Args:
+        cfg: Which corpus.
+        render: What writes out its dialogues, where it has `messages_column`.
 
     Raises:
         UserError: The corpus is not to be had, empty, or lacks a column.
     """
     path = Path(cfg.name).expanduser()
     rows = file_rows(path, cfg) if path.exists() else hub_rows(cfg)
-    return documents(rows, cfg)
+    return documents(rows, cfg, render)
 
 
-def documents(rows: Iterable[dict[str, Any]], cfg: CorpusConfig) -> list[Document]:
+def documents(rows: Iterable[dict[str, Any]], cfg: CorpusConfig, render: Render | None = None) -> list[Document]:
     """Turns rows with columns into documents.
 
     Raises:
         UserError: A column is missing, a text is no text, or there is no row.
     """
-    found = [document(index, row, cfg) for index, row in enumerate(islice(rows, cfg.max_documents))]
+    found = [document(index, row, cfg, render) for index, row in enumerate(islice(rows, cfg.max_documents))]
     if not found:
         raise UserError(
             f"The corpus {cfg.name!r} has no documents, expected at least one. Check the file, corpus.split and corpus.subset."
@@ -64,28 +70,38 @@ def documents(rows: Iterable[dict[str, Any]], cfg: CorpusConfig) -> list[Documen
     return found
 
 
-def document(index: int, row: dict[str, Any], cfg: CorpusConfig) -> Document:
+def document(index: int, row: dict[str, Any], cfg: CorpusConfig, render: Render | None) -> Document:
     """One row as a document."""
-    for setting in ("text_column", "id_column", "group_column", "span_column"):
+    content = "text_column" if cfg.messages_column is None else "messages_column"
+    for setting in (content, "id_column", "group_column", "span_column"):
         column = getattr(cfg, setting)
         if column is not None and column not in row:
             raise UserError(
                 f"The corpus {cfg.name!r} has no column {column!r}, expected {named(sorted(row))}. "
                 f"Correct corpus.{setting}."
             )
+    return Document(
+        index=index,
+        id=str(row[cfg.id_column]) if cfg.id_column else str(index),
+        text=text_of(index, row, cfg, render),
+        group=str(row[cfg.group_column]) if cfg.group_column and row[cfg.group_column] not in (None, "") else None,
+        spans=checked_spans(index, row[cfg.span_column], cfg) if cfg.span_column else (),
+    )
+
+
+def text_of(index: int, row: dict[str, Any], cfg: CorpusConfig, render: Render | None) -> str:
+    """A row's text, or its dialogue written out."""
+    if cfg.messages_column is not None:
+        if render is None:
+            raise ValueError("dialogues need something that writes them out, see hooks.chat.renderer")
+        return render(index, row[cfg.messages_column])
     text = "" if row[cfg.text_column] is None else row[cfg.text_column]
     if not isinstance(text, str):
         raise UserError(
             f"Row {index} of {cfg.name!r} has {type(text).__name__} in column {cfg.text_column!r}, expected text. "
             "Remove the row or correct corpus.text_column."
         )
-    return Document(
-        index=index,
-        id=str(row[cfg.id_column]) if cfg.id_column else str(index),
-        text=text,
-        group=str(row[cfg.group_column]) if cfg.group_column and row[cfg.group_column] not in (None, "") else None,
-        spans=checked_spans(index, row[cfg.span_column], cfg) if cfg.span_column else (),
-    )
+    return text
 
 
 def named(columns: list[str]) -> str:

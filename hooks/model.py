@@ -19,8 +19,8 @@ from sae.errors import UserError
 ROBERTAS = ("roberta", "xlm-roberta")
 TOKENIZER_FILES = {"tokenizer", "tokenizer_config", "vocab", "merges", "special_tokens_map", "added_tokens", "spiece"}
 WEIGHT_FILES = "*.safetensors"
-MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model")
-"""What is fetched from a hub: weights that hold no code, configs and vocabularies."""
+MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
+"""What is fetched from a hub: weights that hold no code, configs, vocabularies and chat templates."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,8 @@ def load_tokenizer(folder: Path) -> Any:
     """The fast tokenizer of a model folder; only fast ones tell which characters a token stands for.
 
     Where there is a tokenizer.json it is used as it stands: transformers 5 would rebuild its parts after the model's
-    type, and so split words in another way than the file says. The special tokens come from the model's class.
+    type, and so split words in another way than the file says. The special tokens and the chat template come from the
+    model's class.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -257,5 +258,7 @@ def load_tokenizer(folder: Path) -> Any:
         raise UserError(f"{folder} has only a slow tokenizer, expected a tokenizer.json. Save a fast tokenizer there.")
     file = folder / "tokenizer.json"
     if file.is_file():
-        return PreTrainedTokenizerFast(tokenizer_file=str(file), **tokenizer.special_tokens_map)
+        found = PreTrainedTokenizerFast(tokenizer_file=str(file), **tokenizer.special_tokens_map)
+        found.chat_template = tokenizer.chat_template
+        return found
     return tokenizer

@@ -99,12 +99,11 @@ def tokenise(docs: list[Document], lm: LanguageModel, corpus: CorpusConfig, capt
             f"overlap_tokens={capture.overlap_tokens}, but a window holds only {frame.room} words "
             f"(context_tokens={capture.context_tokens}). Lower capture.overlap_tokens."
         )
-    unknown = [] if lm.tokenizer.unk_token_id is None else [lm.tokenizer.unk_token_id]
-    special = np.setdiff1d(lm.tokenizer.all_special_ids, unknown)  # an unknown word is a word
+    special = special_ids(lm.tokenizer)
     found, short = [], []
     for doc in docs:
         encoded = lm.tokenizer(doc.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        if len(encoded["input_ids"]) < corpus.min_tokens:
+        if np.isin(encoded["input_ids"], special, invert=True).sum() < corpus.min_tokens:
             short.append(doc.index)
             continue
         found.append(framed(doc.index, encoded, frame, special))
@@ -118,6 +117,13 @@ def tokenise(docs: list[Document], lm: LanguageModel, corpus: CorpusConfig, capt
             f"All {len(docs)} documents have fewer than {corpus.min_tokens} tokens, expected text. Check corpus.text_column."
         )
     return found
+
+
+def special_ids(tokenizer: Any) -> np.ndarray:
+    """Token ids that are no words: BOS and its kin, and what a chat template marks roles and turns with."""
+    added = [token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special]
+    found = {*tokenizer.all_special_ids, *added} - {tokenizer.unk_token_id}  # an unknown word is a word
+    return np.asarray(sorted(found), np.int32)
 
 
 def frame_of(lm: LanguageModel, capture: CaptureConfig) -> Frame:
@@ -138,6 +144,8 @@ def first_known(*token_ids: int | None) -> tuple[int, ...]:
 def framed(document: int, encoded: Any, frame: Frame, special: np.ndarray) -> Tokens:
     """Cuts a document's tokens into windows and puts the special tokens around each.
 
+    A text that begins with them already, as a chat template's may, has them once.
+
     Args:
         document: Row number in the corpus.
         encoded: What the tokenizer says of its text.
@@ -145,6 +153,8 @@ def framed(document: int, encoded: Any, frame: Frame, special: np.ndarray) -> To
         special: Token ids that count as special wherever they stand, e.g. those of a chat template.
     """
     ids, offsets = np.asarray(encoded["input_ids"], np.int32), np.asarray(encoded["offset_mapping"], np.int32)
+    n_there = len(frame.prefix) if tuple(ids[: len(frame.prefix)].tolist()) == frame.prefix else 0
+    ids, offsets = ids[n_there:], offsets[n_there:]
     before, after = np.asarray(frame.prefix, np.int32), np.asarray(frame.suffix, np.int32)
     nowhere = [np.full((len(edge), 2), -1, np.int32) for edge in (before, after)]
     pieces = frame.bounds(len(ids))

@@ -56,6 +56,26 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )  # fmt: skip
 
 
+ROLES = ["<|user|>", "<|assistant|>", "<|end|>"]
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message.role not in ('user', 'assistant') %}{{ raise_exception('no such role') }}{% endif %}"
+    " <|{{ message.role }}|> {{ message.content }} <|end|>{% endfor %}"
+)
+
+
+def chat_tokenizer() -> PreTrainedTokenizerFast:
+    """The same with a chat template, whose markers take the places of three numbers."""
+    words = {word: number for number, word in enumerate([*VOCABULARY[: -len(ROLES)], *ROLES])}
+    backend = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    backend.add_special_tokens(ROLES)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>",
+        chat_template=CHAT_TEMPLATE,
+    )  # fmt: skip
+
+
 def tiny_model(kind: str, seed: int = 0, **changes: Any) -> Any:
     """A random model of a kind, with weights large enough that every part matters; `changes` are of its config."""
     torch.manual_seed(seed)
