@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from analysis import examples as example_files
 from analysis.concept_recovery import Recover, find_units
-from analysis.gather import GatherExamples, vocabulary
+from analysis.gather import GatherExamples, words
 from clinlens import clinic, config
 from clinlens.clinic.notes import generate
 from clinlens.config import RunConfig
@@ -198,10 +198,10 @@ class Run:
             for fit in self.fits
         ]
         missing = [task for task in tasks if not task.is_complete]
-        words = self.folder / "examples" / example_files.VOCABULARY
-        if missing or not words.is_file():
+        names = self.folder / "examples" / example_files.VOCABULARY
+        if missing or not names.is_file():
             with self.measured("examples"):
-                artefact.write_json(words, vocabulary(load(self.model).tokenizer))
+                artefact.write_json(names, words(load(self.model)))
                 self.work("examples", missing, self.n_example_tokens * len(missing), "tok")
         return {"examples": [str(task.path) for task in tasks]}
 

@@ -1,4 +1,4 @@
-"""Reading texts: a hub dataset, files, or documents that are handed in.
+"""Reading texts or naming images: a hub dataset, files, or documents that are handed in.
 
 Local files are streamed, so that no copy of patient text is left in a cache folder. Errors name row numbers and
 columns, never what is written in them.
@@ -15,7 +15,9 @@ from typing import Any, Literal
 
 import xxhash
 
+from hooks import images
 from hooks.config import CorpusConfig
+from hooks.images import ImageFile
 from sae.errors import UserError
 
 Split = Literal["train", "held_out"]
@@ -28,7 +30,7 @@ COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 
 @dataclass(frozen=True)
 class Document:
-    """One text, before the model's tokenizer has seen it."""
+    """One text, before the model's tokenizer has seen it, or one image."""
 
     index: int
     """Row number in the corpus, from 0."""
@@ -39,6 +41,13 @@ class Document:
     """Patient, or whatever else must not be split apart."""
     spans: tuple[dict[str, Any], ...] = field(default=())
     """Annotated passages: {start, end, label, …}, in characters."""
+    image: ImageFile | None = None
+    """The file that is read in the place of a text, which is then empty."""
+
+    @property
+    def content(self) -> str:
+        """What makes two documents equal: the text, or the hash of the image's bytes."""
+        return self.text if self.image is None else self.image.hash
 
 
 def read(cfg: CorpusConfig, render: Render | None = None) -> list[Document]:
@@ -52,6 +61,10 @@ def read(cfg: CorpusConfig, render: Render | None = None) -> list[Document]:
         UserError: The corpus is not to be had, empty, or lacks a column.
     """
     path = Path(cfg.name).expanduser()
+    pictures = images.inside(path) if cfg.image_column is None and not tables_in(path) else []
+    if pictures:
+        names = ({images.COLUMN: str(file.relative_to(path))} for file in pictures)
+        return documents(names, cfg.model_copy(update={"image_column": images.COLUMN}))
     rows = file_rows(path, cfg) if path.exists() else hub_rows(cfg)
     return documents(rows, cfg, render)
 
@@ -72,7 +85,8 @@ def documents(rows: Iterable[dict[str, Any]], cfg: CorpusConfig, render: Render 
 
 def document(index: int, row: dict[str, Any], cfg: CorpusConfig, render: Render | None) -> Document:
     """One row as a document."""
-    content = "text_column" if cfg.messages_column is None else "messages_column"
+    kinds = ("image_column", "messages_column")
+    content = next((kind for kind in kinds if getattr(cfg, kind) is not None), "text_column")
     for setting in (content, "id_column", "group_column", "span_column"):
         column = getattr(cfg, setting)
         if column is not None and column not in row:
@@ -83,9 +97,10 @@ def document(index: int, row: dict[str, Any], cfg: CorpusConfig, render: Render 
     return Document(
         index=index,
         id=str(row[cfg.id_column]) if cfg.id_column else str(index),
-        text=text_of(index, row, cfg, render),
+        text=text_of(index, row, cfg, render) if cfg.image_column is None else "",
         group=str(row[cfg.group_column]) if cfg.group_column and row[cfg.group_column] not in (None, "") else None,
         spans=checked_spans(index, row[cfg.span_column], cfg) if cfg.span_column else (),
+        image=None if cfg.image_column is None else images.image_file(index, row[cfg.image_column], cfg),
     )
 
 
@@ -128,15 +143,20 @@ def checked_spans(index: int, spans: Any, cfg: CorpusConfig) -> tuple[dict[str, 
 
 def file_rows(path: Path, cfg: CorpusConfig) -> Iterator[dict[str, Any]]:
     """Rows of one file, or of all files of one kind in a folder, by name."""
-    inside = path.rglob("*") if path.is_dir() else [path]
-    files = sorted(file for file in inside if file.suffix.lower() in READERS or not path.is_dir())
+    files = tables_in(path) if path.is_dir() else [path]
     kinds = {READERS.get(file.suffix.lower()) for file in files}
     if len(kinds) != 1 or None in kinds:
         found = ", ".join(sorted({file.suffix or "no ending" for file in files})) or "no files"
         raise UserError(
-            f"The corpus {cfg.name!r} has {found}, expected files of one kind of {', '.join(READERS)}. Correct corpus.name."
+            f"The corpus {cfg.name!r} has {found}, expected files of one kind of {', '.join(READERS)}, "
+            f"or a folder of images ({', '.join(images.ENDINGS)}). Correct corpus.name."
         )
     yield from streamed([str(file) for file in files], kinds.pop() or "", cfg)
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """Files in a folder, and the folders in it, that hold texts or name images; none if it is no folder."""
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in READERS)
 
 
 def header_of(file: str, separator: str) -> list[str]:
@@ -200,10 +220,10 @@ def hub_rows(cfg: CorpusConfig) -> Iterator[dict[str, Any]]:
 
 
 def corpus_hash(docs: list[Document]) -> str:
-    """One hash over all texts and groups, in order."""
+    """One hash over all texts or images and groups, in order."""
     digest = xxhash.xxh3_128()
     for doc in docs:
-        for part in (doc.text, doc.group or ""):
+        for part in (doc.content, doc.group or ""):
             data = part.encode()
             digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
@@ -219,7 +239,7 @@ def split(docs: list[Document], held_out: float, seed: int) -> list[Split]:
     members: dict[int, int] = {}
     for unit in units:
         members[unit] = members.get(unit, 0) + 1
-    ranked = sorted(members, key=lambda unit: xxhash.xxh3_64_intdigest(docs[unit].text.encode(), seed=seed))
+    ranked = sorted(members, key=lambda unit: xxhash.xxh3_64_intdigest(docs[unit].content.encode(), seed=seed))
     wanted, taken, held = held_out * len(docs), 0, set[int]()
     for unit in ranked[:-1]:
         if taken >= wanted:
@@ -241,7 +261,7 @@ def bundles(docs: list[Document]) -> list[int]:
 
     first: dict[tuple[str, str], int] = {}
     for index, doc in enumerate(docs):
-        keys = [("text", " ".join(doc.text.lower().split()))] + ([("group", doc.group)] if doc.group else [])
+        keys = [("text", " ".join(doc.content.lower().split()))] + ([("group", doc.group)] if doc.group else [])
         for key in keys:
             a, b = root(first.setdefault(key, index)), root(index)
             parent[max(a, b)] = min(a, b)

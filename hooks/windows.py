@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hooks.config import CaptureConfig, CorpusConfig
 from hooks.corpus import Document
+from hooks.images import ImageFile
 from hooks.model import LanguageModel
 from hooks.shard import ShardReader
 from sae.errors import UserError
@@ -29,6 +30,8 @@ class Tokens(NamedTuple):
     """[n] int32; where it ends."""
     is_special: np.ndarray
     """[n] bool; BOS, CLS, SEP and their kin."""
+    image: ImageFile | None = None
+    """The file to read, where the document is an image."""
 
 
 class Frame(NamedTuple):
@@ -81,13 +84,24 @@ class Batch(NamedTuple):
     rows: list[slice]
     """For each window, its rows among the rows of the documents it was cut from."""
 
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor]:
+        """What the model is given."""
+        return self.input_ids, self.attention_mask
+
 
 def tokenise(docs: list[Document], lm: LanguageModel, corpus: CorpusConfig, capture: CaptureConfig) -> list[Tokens]:
     """The tokens of every document that is long enough, cut into windows of at most `context_tokens`.
 
     Raises:
-        UserError: The context is longer than the model's; documents are too short and not to be skipped.
+        UserError: The context is longer than the model's; documents are too short and not to be skipped, or
+            are images.
     """
+    if any(doc.image is not None for doc in docs):
+        raise UserError(
+            f"The model {lm.name!r} reads text, but the corpus holds images. Name a corpus of texts, or choose a model with a "
+            "vision tower (CLIP, SigLIP, ViT, DINOv2)."
+        )
     if capture.context_tokens > lm.max_context_tokens:
         raise UserError(
             f"context_tokens={capture.context_tokens}, but the model {lm.name!r} reads at most {lm.max_context_tokens}. "

@@ -1,14 +1,18 @@
 """Tiny models with random weights, of every family we know, and a word-level tokenizer."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import transformers
+from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from hooks.architecture import ENCODERS
+from hooks.architecture import ENCODERS, TOWERS
 
 WORDS = (
     "patient has fever and pain no cough given drug today . with without acute chronic history of the a "
@@ -44,6 +48,56 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "bert": SHAPE,
     "modernbert": SHAPE | {"cls_token_id": 1, "sep_token_id": 2},
 }  # fmt: skip
+
+TOWER: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": 16,
+    "patch_size": 4,
+}  # fmt: skip
+DINOV2: dict[str, Any] = {key: value for key, value in TOWER.items() if key != "intermediate_size"} | {"mlp_ratio": 2}
+WORDS_OF_CLIP: dict[str, Any] = {
+    "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 99,
+    "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3,
+}  # fmt: skip
+TOWER_SETTINGS: dict[str, dict[str, Any]] = {
+    "clip": {"vision_config": TOWER, "text_config": WORDS_OF_CLIP},
+    "clip_vision_model": TOWER,
+    "siglip": {"vision_config": TOWER, "text_config": WORDS_OF_CLIP},
+    "siglip_vision_model": TOWER,
+    "vit": TOWER,
+    "dinov2": DINOV2,
+    "dinov2-swiglu": DINOV2 | {"use_swiglu_ffn": True},
+}
+PROCESSOR: dict[str, Any] = {
+    "image_processor_type": "CLIPImageProcessor", "do_convert_rgb": True, "do_resize": True, "do_center_crop": True,
+    "do_rescale": True, "do_normalize": True, "size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16},
+    "resample": 3, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25],
+}  # fmt: skip
+
+
+def write_tiny_tower(folder: Path, kind: str, **changes: Any) -> Path:
+    """Saves a random model that reads images of 4×4 patches, with its image processor; `changes` are of that one."""
+    torch.manual_seed(0)
+    model_type = kind.split("-", maxsplit=1)[0]
+    config = CONFIG_MAPPING[model_type](**TOWER_SETTINGS[kind])
+    whole = {"clip": "CLIPModel", "siglip": "SiglipModel"}  # saved with the text tower, as they come
+    model = getattr(transformers, whole.get(model_type, TOWERS[model_type]))(config)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.15)
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR | changes))
+    return folder
+
+
+def write_images(folder: Path, n: int) -> list[Path]:
+    """Saves pictures of noise, the last one equal to the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng, paths = np.random.default_rng(0), [folder / f"{number:03d}.png" for number in range(n)]
+    for number, path in enumerate(paths):
+        size = (20, 24, 3) if number % 2 else (16, 16, 3)
+        Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(path)
+    paths[-1].write_bytes(paths[0].read_bytes())
+    return paths
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
