@@ -38,7 +38,7 @@ class Contexts(NamedTuple):
     is_held_out: np.ndarray
     """[d_sae, n] whether the document was kept from training."""
     char_start: np.ndarray
-    """[d_sae, n] where the context begins in the document's text."""
+    """[d_sae, n] where the context begins in the document's text, −1 where it is an image."""
     char_end: np.ndarray
     """[d_sae, n] where it ends."""
     token_id: np.ndarray

@@ -15,7 +15,7 @@ from analysis.contexts import Kept, Search, before
 from analysis.examples import Contexts, FeatureExamples, settings_of
 from analysis.logit_lens import LogitEffects, logit_effects
 from hooks.config import ModelConfig
-from hooks.model import load
+from hooks.model import LanguageModel, load
 from hooks.shard import INDEX_COLUMNS
 from hooks.store import Store
 from sae import artefact, saelens_format
@@ -143,16 +143,22 @@ def located(kept: Kept, index: dict[str, np.ndarray], window: int) -> Contexts:
     inside &= (index["document"][near] == index["document"][peak][..., None]) & there[..., None]
     start, end = index["char_start"][near], index["char_end"][near]
     has_text = inside & (start >= 0)
+    without_text = there & ~has_text.any(axis=-1)  # patches of an image, or special tokens only
     return Contexts(
         activation=np.where(there, kept.activation.numpy(), 0).astype(np.float32),
         document=np.where(there, index["document"][peak], -1).astype(np.int32),
         position=np.where(there, index["position"][peak], -1).astype(np.int32),
         is_held_out=(there & index["is_held_out"][peak]).astype(np.uint8),
-        char_start=np.where(has_text, start, np.iinfo(np.int32).max).min(axis=-1) * there,
-        char_end=np.where(has_text, end, 0).max(axis=-1) * there,
+        char_start=np.where(without_text, -1, np.where(has_text, start, np.iinfo(np.int32).max).min(axis=-1) * there),
+        char_end=np.where(without_text, -1, np.where(has_text, end, 0).max(axis=-1) * there),
         token_id=np.where(inside, index["token_id"][near], -1).astype(np.int32),
         acts=np.where(inside, kept.around.numpy(), 0).astype(np.float16),
     )
+
+
+def words(lm: LanguageModel) -> list[str]:
+    """The text of every token id, or the place of every patch."""
+    return vocabulary(lm.tokenizer) if lm.processor is None else lm.processor.grid.names
 
 
 def vocabulary(tokenizer: Any) -> list[str]:

@@ -42,9 +42,9 @@ def logit_effects(
         n: Tokens to keep at each end.
 
     Returns:
-        None for encoders, which have no next token, and where rows do not live in the residual stream.
+        None for encoders and vision towers, which have no next token, and where rows do not live in the residual stream.
     """
-    if lm.kind == "encoder" or lm.family.final_norm is None or parse(hook_point).kind not in RESIDUAL_KINDS:
+    if lm.kind != "decoder" or lm.family.final_norm is None or parse(hook_point).kind not in RESIDUAL_KINDS:
         return None
     norm = lm.base.get_submodule(lm.family.final_norm)
     unembedding = lm.model.get_output_embeddings().weight.float().cpu()  # type: ignore[operator]

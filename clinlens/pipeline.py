@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 from analysis import examples as example_files
 from analysis.concept_recovery import Recover, find_units
-from analysis.gather import GatherExamples, vocabulary
+from analysis.gather import GatherExamples, words
 from clinlens import clinic, config
 from clinlens.clinic.notes import generate
 from clinlens.config import RunConfig
 from clinlens.sweep import trials as sweeps
-from hooks import capture, corpus, deidentification
+from hooks import capture, chat, corpus, deidentification
 from hooks.config import CorpusConfig, ModelConfig
 from hooks.corpus import Document
 from hooks.model import load
@@ -99,7 +99,7 @@ class Run:
     def unscreened_documents(self) -> list[Document]:
         """The texts before any gate; only screening reads them here."""
         if self.cfg.corpus.name != EMBEDDED:
-            return corpus.read(self.corpus)
+            return corpus.read(self.corpus, chat.renderer(self.model, self.corpus))
         notes = (note.document() for note in generate(self.cfg.clinic))
         return corpus.documents(islice(notes, self.corpus.max_documents), self.corpus)
 
@@ -244,10 +244,10 @@ class Run:
             for fit in self.fits
         ]
         missing = [task for task in tasks if not task.is_complete]
-        words = self.folder / "examples" / example_files.VOCABULARY
-        if missing or not words.is_file():
+        names = self.folder / "examples" / example_files.VOCABULARY
+        if missing or not names.is_file():
             with self.measured("examples"):
-                artefact.write_json(words, vocabulary(load(self.model).tokenizer))
+                artefact.write_json(names, words(load(self.model)))
                 self.work("examples", missing, self.n_example_tokens * len(missing), "tok")
         return {"examples": [str(task.path) for task in tasks]}
 

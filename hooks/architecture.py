@@ -2,6 +2,8 @@
 
 One table per family of models, read as: in layer N, `hook_attn_out` is the output of `self_attn`. Paths are
 relative to the layer; the layers and the embedding are relative to the base model (without language-model head).
+For vision towers `hook_embed` is what enters the first layer's norm, CLS and positions included (in CLIP before
+`pre_layrnorm`), and the layers are read as those of a decoder.
 
 Differs from TransformerBridge at one point: for BERT-like encoders `hook_attn_out` is what attention adds to the
 stream (as in TransformerLens' HookedEncoder), where the bridge gives the sum after its LayerNorm.
@@ -93,6 +95,24 @@ BERT = Family(
         "attention.output.LayerNorm", "attention.output.dense", "attention.output.dense", "output.dense", "output.dense"
     ),
 )
+CLIP = Family(
+    "encoder.layers",
+    "embeddings",
+    None,
+    decoder_places("layer_norm2", "self_attn", "self_attn.out_proj", "mlp", "mlp.fc2"),
+)
+VIT = Family(
+    "layers",
+    "embeddings",
+    None,
+    decoder_places("layernorm_after", "attention", "attention.o_proj", "mlp", "mlp.fc2"),
+)
+DINOV2 = Family(
+    "encoder.layer",
+    "embeddings",
+    None,
+    decoder_places("norm2", "layer_scale1", "attention.o_proj", "layer_scale2", "mlp.fc2"),
+)
 
 FAMILIES = {
     "llama": LLAMA,
@@ -110,8 +130,25 @@ FAMILIES = {
     "xlm-roberta": BERT,
     "electra": BERT,
     "modernbert": MODERNBERT,
+    "clip": CLIP,
+    "clip_vision_model": CLIP,
+    "siglip": CLIP,
+    "siglip_vision_model": CLIP,
+    "vit": VIT,
+    "dinov2": DINOV2,
 }
 ENCODERS = frozenset({"bert", "roberta", "xlm-roberta", "electra", "modernbert"})
+
+TOWERS = {
+    "clip": "CLIPVisionModel",
+    "clip_vision_model": "CLIPVisionModel",
+    "siglip": "SiglipVisionModel",
+    "siglip_vision_model": "SiglipVisionModel",
+    "vit": "ViTModel",
+    "dinov2": "Dinov2Model",
+}
+"""Model types that read images → the class of transformers that is their vision tower alone."""
+WITHOUT_CLS = frozenset({"siglip", "siglip_vision_model"})
 
 
 def family_of(model_type: str, config: object) -> Family:
@@ -119,7 +156,8 @@ def family_of(model_type: str, config: object) -> Family:
 
     Args:
         model_type: `config.model_type` of transformers.
-        config: The model's config; a GPT-NeoX that adds attention and MLP in parallel has no `hook_resid_mid`.
+        config: The model's config; a GPT-NeoX that adds attention and MLP in parallel has no `hook_resid_mid`, and the
+            largest DINOv2 another MLP.
 
     Raises:
         UserError: No family is known for this model type.
@@ -132,6 +170,8 @@ def family_of(model_type: str, config: object) -> Family:
         )
     if model_type == "gpt_neox" and getattr(config, "use_parallel_residual", False):
         return family | {"hook_resid_mid": None}
+    if model_type == "dinov2" and getattr(config, "use_swiglu_ffn", False):
+        return family | {"mlp.hook_post": Place("mlp.down_proj", "input")}
     return family
 
 

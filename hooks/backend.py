@@ -19,8 +19,9 @@ from hooks.hook_points import EMBED, HookPoint
 from hooks.model import LanguageModel
 from sae.errors import UserError
 
-Backend = Callable[[tuple[HookPoint, ...], Tensor, Tensor], dict[HookPoint, Tensor]]
-"""From hook points, input ids and attention mask to [batch, position, width], or [batch, position, head, d_head]."""
+Backend = Callable[..., dict[HookPoint, Tensor]]
+"""From hook points and a batch's inputs (input ids and attention mask, or pixel values) to [batch, position, width], or
+[batch, position, head, d_head]."""
 UNLIKE = {"encoder": (EMBED, "hook_resid_mid", "hook_attn_out")}
 """Kinds whose name means another value in the bridge; see hooks.architecture."""
 
@@ -32,7 +33,7 @@ def open_backend(lm: LanguageModel, cfg: CaptureConfig) -> Backend:
         UserError: TransformerLens cannot open the model.
     """
     if cfg.backend == "hooks":
-        return partial(passage.record, lm)
+        return partial(passage.record if lm.processor is None else passage.look, lm)
     return partial(record_by_bridge, lm, open_bridge(lm))
 
 
@@ -40,8 +41,18 @@ def open_bridge(lm: LanguageModel) -> Any:
     """TransformerLens on the same files, weights as they are.
 
     Raises:
-        UserError: It cannot open the model.
+        UserError: It cannot open the model, or would open another: it reads the files, whose weights are not quantised.
     """
+    if lm.kind == "vision":
+        raise UserError(
+            f"capture.backend is 'bridge', but TransformerLens' bridge reads text and {lm.name!r} reads images. "
+            "Use capture.backend=hooks."
+        )
+    if lm.is_quantized:
+        raise UserError(
+            f"capture.backend is 'bridge', but TransformerLens opens the whole weights of {lm.name!r}, not the quantised ones. "
+            "Use capture.backend=hooks, or set model.quantization=none."
+        )
     from transformer_lens.model_bridge import TransformerBridge  # slow to import
 
     try:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from hooks import corpus as corpora
-from hooks import part, shard, store, windows
+from hooks import part, patches, shard, store, windows
 from hooks.backend import open_backend
 from hooks.config import CaptureConfig, CorpusConfig, ModelConfig
 from hooks.corpus import Document, Split
@@ -42,9 +42,10 @@ class Job(NamedTuple):
 
     def origin(self, docs: list[Document]) -> dict[str, Any]:
         """What the store says of where it comes from; no text, only hashes."""
+        weights = "raw" if self.model.quantization == "none" else f"raw, then {self.model.quantization}"
         return {
             "model": fingerprint(self.model.name, locate(self.model))
-            | {"dtype": self.model.dtype, "weights": "raw", "kind": self.model.kind},
+            | {"dtype": self.model.dtype, "weights": weights, "kind": self.model.kind},
             "corpus": {"name": self.corpus.name, "hash": corpora.corpus_hash(docs), "n_documents": len(docs)},
             "split": {"held_out": self.corpus.held_out, "seed": self.seed},
             "tokens": {"min_tokens": self.corpus.min_tokens, "short_documents": self.corpus.short_documents},
@@ -139,12 +140,17 @@ def plan(job: Job, docs: list[Document], lm: LanguageModel, folder: Path) -> Pla
     origin = job.origin(docs)
     name = store_id(origin)
     points = tuple(expand(job.capture.hook_points, lm.n_layers, tuple(lm.family.places)))
-    tokens = windows.tokenise(docs, lm, job.corpus, job.capture)
+    tokens = rows_of(docs, lm, job)
     widths = widths_of(lm, points, job.capture, tokens[0])
     parts = part.plan(tokens, split_of(docs, job), shard_tokens(job.capture, widths))
     refuse_one_sided(parts, len(tokens))
     missing = [one for one in parts if store.intact_entry(folder, one.number, name) is None]
     return Plan(job, folder, origin, name, points, widths, len(parts), missing)
+
+
+def rows_of(docs: list[Document], lm: LanguageModel, job: Job) -> list[windows.Tokens]:
+    """The rows of every document, whether it is a text or an image."""
+    return patches.rows_of(docs, lm) if lm.kind == "vision" else windows.tokenise(docs, lm, job.corpus, job.capture)
 
 
 def conclude(done: Plan) -> Store:
@@ -179,9 +185,10 @@ def shard_tokens(cfg: CaptureConfig, widths: dict[str, int]) -> int:
 def widths_of(
     lm: LanguageModel, points: tuple[HookPoint, ...], cfg: CaptureConfig, tokens: windows.Tokens
 ) -> dict[str, int]:
-    """Width of each hook point's activations, seen on two tokens."""
+    """Width of each hook point's activations, seen on two tokens or on an image of nothing."""
     ids = torch.from_numpy(tokens.token_id[:2]).long()[None]
-    values = open_backend(lm, cfg)(points, ids, torch.ones_like(ids))
+    inputs = (ids, torch.ones_like(ids)) if lm.processor is None else (lm.processor.blank,)
+    values = open_backend(lm, cfg)(points, *inputs)
     return {str(point): part.flattened(value).shape[-1] for point, value in values.items()}
 
 

@@ -9,19 +9,24 @@ from sae.config import Settings
 
 
 class ModelConfig(Settings, frozen=True):
-    """Which language model is opened."""
+    """Which language model, or which model's vision tower, is opened."""
 
     name: str = Field(default="clinic", description="A hub id, a local folder, or `clinic`, the embedded default.")
     path: Path | None = Field(
         default=None, description="Folder with the model's files, where `name` is only what to call it."
     )
     revision: str | None = Field(default=None, description="Branch, tag or commit of a hub id.")
-    kind: Literal["auto", "decoder", "encoder"] = Field(
+    kind: Literal["auto", "decoder", "encoder", "vision"] = Field(
         default="auto",
-        description="Decoder with a language-model head, or encoder; `auto` reads it from the model's config.",
+        description="Decoder with a language-model head, encoder, or vision tower (CLIP, SigLIP, ViT, DINOv2); `auto` reads it "
+        "from the model's config.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="Number format the model runs in; `auto` is the one it was saved in."
+    )
+    quantization: Literal["none", "int8", "int4"] = Field(
+        default="none",
+        description="Keep the weights in 8 or 4 bits, by bitsandbytes (extra `quantized`): less memory, other values.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where it runs; `auto` takes a GPU if there is one."
@@ -29,15 +34,25 @@ class ModelConfig(Settings, frozen=True):
 
 
 class CorpusConfig(Settings, frozen=True):
-    """Which texts are read."""
+    """Which texts or images are read."""
 
     name: str = Field(
         default="clinic",
-        description="A hub dataset, a JSONL, JSON, CSV, Parquet or text file, a folder of such files, or `clinic`.",
+        description="A hub dataset, a JSONL, JSON, CSV, Parquet or text file, a folder of such files or of images, or `clinic`.",
     )
     subset: str | None = Field(default=None, description="Configuration of a hub dataset.")
     split: str = Field(default="train", description="Split of a hub dataset; files have only `train`.")
     text_column: str = Field(default="text", description="Column that holds the text.")
+    messages_column: str | None = Field(
+        default=None,
+        description="Column with a dialogue [{role, content}, …], which the model's chat template writes out as the "
+        "document's text; `text_column` is then ignored, and spans count characters of the text written out.",
+    )
+    image_column: str | None = Field(
+        default=None,
+        description="Column with the paths of image files, relative to the file that holds it, for a vision tower; columns "
+        "of text are then ignored.",
+    )
     id_column: str | None = Field(default=None, description="Column that names the document; its row number if unset.")
     group_column: str | None = Field(
         default=None, description="Column that names the patient: documents of one patient are never split apart."

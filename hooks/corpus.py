@@ -1,4 +1,4 @@
-"""Reading texts: a hub dataset, files, or documents that are handed in.
+"""Reading texts or naming images: a hub dataset, files, or documents that are handed in.
 
 Local files are streamed, so that no copy of patient text is left in a cache folder. Errors name row numbers and
 columns, never what is written in them.
@@ -7,7 +7,7 @@ columns, never what is written in them.
 import csv
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -15,18 +15,22 @@ from typing import Any, Literal
 
 import xxhash
 
+from hooks import images
 from hooks.config import CorpusConfig
+from hooks.images import ImageFile
 from sae.errors import UserError
 
 Split = Literal["train", "held_out"]
 READERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text"}
 """File ending → `datasets` reader."""
+Render = Callable[[int, Any], str]
+"""From a row number and what `messages_column` holds there to the document's text; see hooks.chat."""
 COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 
 
 @dataclass(frozen=True)
 class Document:
-    """One text, before the model's tokenizer has seen it."""
+    """One text, before the model's tokenizer has seen it, or one image."""
 
     index: int
     """Row number in the corpus, from 0."""
@@ -37,26 +41,41 @@ class Document:
     """Patient, or whatever else must not be split apart."""
     spans: tuple[dict[str, Any], ...] = field(default=())
     """Annotated passages: {start, end, label, …}, in characters."""
+    image: ImageFile | None = None
+    """The file that is read in the place of a text, which is then empty."""
+
+    @property
+    def content(self) -> str:
+        """What makes two documents equal: the text, or the hash of the image's bytes."""
+        return self.text if self.image is None else self.image.hash
 
 
-def read(cfg: CorpusConfig) -> list[Document]:
+def read(cfg: CorpusConfig, render: Render | None = None) -> list[Document]:
     """All documents of a corpus, in order.
+
+    Args:
+        cfg: Which corpus.
+        render: What writes out its dialogues, where it has `messages_column`.
 
     Raises:
         UserError: The corpus is not to be had, empty, or lacks a column.
     """
     path = Path(cfg.name).expanduser()
+    pictures = images.inside(path) if cfg.image_column is None and not tables_in(path) else []
+    if pictures:
+        names = ({images.COLUMN: str(file.relative_to(path))} for file in pictures)
+        return documents(names, cfg.model_copy(update={"image_column": images.COLUMN}))
     rows = file_rows(path, cfg) if path.exists() else hub_rows(cfg)
-    return documents(rows, cfg)
+    return documents(rows, cfg, render)
 
 
-def documents(rows: Iterable[dict[str, Any]], cfg: CorpusConfig) -> list[Document]:
+def documents(rows: Iterable[dict[str, Any]], cfg: CorpusConfig, render: Render | None = None) -> list[Document]:
     """Turns rows with columns into documents.
 
     Raises:
         UserError: A column is missing, a text is no text, or there is no row.
     """
-    found = [document(index, row, cfg) for index, row in enumerate(islice(rows, cfg.max_documents))]
+    found = [document(index, row, cfg, render) for index, row in enumerate(islice(rows, cfg.max_documents))]
     if not found:
         raise UserError(
             f"The corpus {cfg.name!r} has no documents, expected at least one. Check the file, corpus.split and corpus.subset."
@@ -64,28 +83,40 @@ def documents(rows: Iterable[dict[str, Any]], cfg: CorpusConfig) -> list[Documen
     return found
 
 
-def document(index: int, row: dict[str, Any], cfg: CorpusConfig) -> Document:
+def document(index: int, row: dict[str, Any], cfg: CorpusConfig, render: Render | None) -> Document:
     """One row as a document."""
-    for setting in ("text_column", "id_column", "group_column", "span_column"):
+    kinds = ("image_column", "messages_column")
+    content = next((kind for kind in kinds if getattr(cfg, kind) is not None), "text_column")
+    for setting in (content, "id_column", "group_column", "span_column"):
         column = getattr(cfg, setting)
         if column is not None and column not in row:
             raise UserError(
                 f"The corpus {cfg.name!r} has no column {column!r}, expected {named(sorted(row))}. "
                 f"Correct corpus.{setting}."
             )
+    return Document(
+        index=index,
+        id=str(row[cfg.id_column]) if cfg.id_column else str(index),
+        text=text_of(index, row, cfg, render) if cfg.image_column is None else "",
+        group=str(row[cfg.group_column]) if cfg.group_column and row[cfg.group_column] not in (None, "") else None,
+        spans=checked_spans(index, row[cfg.span_column], cfg) if cfg.span_column else (),
+        image=None if cfg.image_column is None else images.image_file(index, row[cfg.image_column], cfg),
+    )
+
+
+def text_of(index: int, row: dict[str, Any], cfg: CorpusConfig, render: Render | None) -> str:
+    """A row's text, or its dialogue written out."""
+    if cfg.messages_column is not None:
+        if render is None:
+            raise ValueError("dialogues need something that writes them out, see hooks.chat.renderer")
+        return render(index, row[cfg.messages_column])
     text = "" if row[cfg.text_column] is None else row[cfg.text_column]
     if not isinstance(text, str):
         raise UserError(
             f"Row {index} of {cfg.name!r} has {type(text).__name__} in column {cfg.text_column!r}, expected text. "
             "Remove the row or correct corpus.text_column."
         )
-    return Document(
-        index=index,
-        id=str(row[cfg.id_column]) if cfg.id_column else str(index),
-        text=text,
-        group=str(row[cfg.group_column]) if cfg.group_column and row[cfg.group_column] not in (None, "") else None,
-        spans=checked_spans(index, row[cfg.span_column], cfg) if cfg.span_column else (),
-    )
+    return text
 
 
 def named(columns: list[str]) -> str:
@@ -112,15 +143,20 @@ def checked_spans(index: int, spans: Any, cfg: CorpusConfig) -> tuple[dict[str, 
 
 def file_rows(path: Path, cfg: CorpusConfig) -> Iterator[dict[str, Any]]:
     """Rows of one file, or of all files of one kind in a folder, by name."""
-    inside = path.rglob("*") if path.is_dir() else [path]
-    files = sorted(file for file in inside if file.suffix.lower() in READERS or not path.is_dir())
+    files = tables_in(path) if path.is_dir() else [path]
     kinds = {READERS.get(file.suffix.lower()) for file in files}
     if len(kinds) != 1 or None in kinds:
         found = ", ".join(sorted({file.suffix or "no ending" for file in files})) or "no files"
         raise UserError(
-            f"The corpus {cfg.name!r} has {found}, expected files of one kind of {', '.join(READERS)}. Correct corpus.name."
+            f"The corpus {cfg.name!r} has {found}, expected files of one kind of {', '.join(READERS)}, "
+            f"or a folder of images ({', '.join(images.ENDINGS)}). Correct corpus.name."
         )
     yield from streamed([str(file) for file in files], kinds.pop() or "", cfg)
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """Files in a folder, and the folders in it, that hold texts or name images; none if it is no folder."""
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in READERS)
 
 
 def header_of(file: str, separator: str) -> list[str]:
@@ -184,10 +220,10 @@ def hub_rows(cfg: CorpusConfig) -> Iterator[dict[str, Any]]:
 
 
 def corpus_hash(docs: list[Document]) -> str:
-    """One hash over all texts and groups, in order."""
+    """One hash over all texts or images and groups, in order."""
     digest = xxhash.xxh3_128()
     for doc in docs:
-        for part in (doc.text, doc.group or ""):
+        for part in (doc.content, doc.group or ""):
             data = part.encode()
             digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
@@ -203,7 +239,7 @@ def split(docs: list[Document], held_out: float, seed: int) -> list[Split]:
     members: dict[int, int] = {}
     for unit in units:
         members[unit] = members.get(unit, 0) + 1
-    ranked = sorted(members, key=lambda unit: xxhash.xxh3_64_intdigest(docs[unit].text.encode(), seed=seed))
+    ranked = sorted(members, key=lambda unit: xxhash.xxh3_64_intdigest(docs[unit].content.encode(), seed=seed))
     wanted, taken, held = held_out * len(docs), 0, set[int]()
     for unit in ranked[:-1]:
         if taken >= wanted:
@@ -225,7 +261,7 @@ def bundles(docs: list[Document]) -> list[int]:
 
     first: dict[tuple[str, str], int] = {}
     for index, doc in enumerate(docs):
-        keys = [("text", " ".join(doc.text.lower().split()))] + ([("group", doc.group)] if doc.group else [])
+        keys = [("text", " ".join(doc.content.lower().split()))] + ([("group", doc.group)] if doc.group else [])
         for key in keys:
             a, b = root(first.setdefault(key, index)), root(index)
             parent[max(a, b)] = min(a, b)

@@ -23,14 +23,17 @@ def transformer_lens_difference(store: Store, lm: LanguageModel) -> dict[str, fl
         lm: The model it was made from.
 
     Returns:
-        By hook point; none where the bridge has no such point or means another value by it.
+        By hook point; none where the bridge has no such point or means another value by it, and everywhere for
+        quantised models, whose whole weights it would open, and for vision towers.
 
     Raises:
         UserError: TransformerLens cannot open the model.
     """
+    found: dict[str, float | None] = dict.fromkeys(store.hook_points)
+    if lm.is_quantized or lm.kind == "vision":
+        return found
     bridge = open_bridge(lm)
     shard = store.shards("held_out")[0]
-    found: dict[str, float | None] = dict.fromkeys(store.hook_points)
     frame = frame_of(lm, CaptureConfig(**store.origin["capture"]))
     for window in windows(documents_of(shard), frame)[:N_WINDOWS]:
         is_row = torch.ones(len(window.token_id), dtype=torch.bool)

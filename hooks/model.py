@@ -1,25 +1,29 @@
-"""A language model with its tokenizer, loaded without executing code that comes with it."""
+"""A language model with its tokenizer, or a vision tower with its image processor, loaded without executing code that
+comes with it."""
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import torch
 import xxhash
 from safetensors import SafetensorError
 from torch import nn
 
-from hooks.architecture import ENCODERS, Family, family_of
+from hooks.architecture import ENCODERS, TOWERS, Family, family_of
 from hooks.config import ModelConfig
+from hooks.processor import PROCESSOR_FILES, ImageProcessor, load_processor
+from hooks.quantization import loading_options, refuse_broken_blocks
 from sae import artefact
 from sae.errors import UserError
 
+Kind = Literal["decoder", "encoder", "vision"]
 ROBERTAS = ("roberta", "xlm-roberta")
 TOKENIZER_FILES = {"tokenizer", "tokenizer_config", "vocab", "merges", "special_tokens_map", "added_tokens", "spiece"}
 WEIGHT_FILES = "*.safetensors"
-MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model")
-"""What is fetched from a hub: weights that hold no code, configs and vocabularies."""
+MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
+"""What is fetched from a hub: weights that hold no code, configs, vocabularies and chat templates."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,13 @@ class LanguageModel:
     model: nn.Module
     """With its language-model head, where it is a decoder."""
     tokenizer: Any
-    kind: Literal["decoder", "encoder"]
+    """None for a vision tower."""
+    kind: Kind
     family: Family
     folder: Path
     """Where it was loaded from."""
+    processor: ImageProcessor | None = None
+    """What turns images into its input, where it is a vision tower."""
 
     @property
     def base(self) -> nn.Module:
@@ -65,7 +72,13 @@ class LanguageModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.model.parameters()).dtype
+        """Number format it runs in; quantised weights are whole numbers and say nothing of it."""
+        return next(one.dtype for one in self.model.parameters() if one.is_floating_point())
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether some weights have fewer bits than those of the files, or were saved so."""
+        return bool(getattr(self.model, "is_quantized", False))
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:
@@ -74,9 +87,10 @@ class LanguageModel:
 
 
 def fingerprint(name: str, folder: Path) -> dict[str, str]:
-    """What tells one model from another: its name, and hashes of weights with config and of the tokenizer."""
+    """What tells one model from another: its name, and hashes of weights with config and of the tokenizer with the
+    image processor."""
     weights = [*sorted(folder.glob(WEIGHT_FILES)), folder / "config.json"]
-    words = [path for path in sorted(folder.iterdir()) if is_tokenizer_file(path)]
+    words = [path for path in sorted(folder.iterdir()) if is_tokenizer_file(path) or is_processor_file(path)]
     return {"model": name, "weight_hash": hash_files(weights), "tokenizer_hash": hash_files(words)}
 
 
@@ -84,6 +98,11 @@ def is_tokenizer_file(path: Path) -> bool:
     """Whether a file of a model folder decides how text becomes tokens."""
     stem = path.name.split(".")[0]
     return path.is_file() and stem in TOKENIZER_FILES
+
+
+def is_processor_file(path: Path) -> bool:
+    """Whether a file of a model folder decides how images become pixel values."""
+    return path.is_file() and path.name.split(".")[0] in PROCESSOR_FILES
 
 
 def hash_files(paths: list[Path]) -> str:
@@ -142,12 +161,13 @@ def check_folder(folder: Path) -> None:
 
 @lru_cache(maxsize=1)
 def load(cfg: ModelConfig) -> LanguageModel:
-    """Loads a model and its tokenizer from a hub id or a local folder; the last one stays loaded.
+    """Loads a model and its tokenizer or image processor from a hub id or a local folder; the last one stays loaded.
 
     Raises:
-        UserError: The model is not to be had, not of a known family, or no fast tokenizer lies beside it.
+        UserError: The model is not to be had, not of a known family, or no fast tokenizer, or no image processor, lies
+            beside it.
     """
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     folder = locate(cfg)
     try:
@@ -160,10 +180,31 @@ def load(cfg: ModelConfig) -> LanguageModel:
     family = family_of(config.model_type, config)
     kind = kind_of(cfg, config)
     device = device_of(cfg)
-    model = load_weights(AutoModelForCausalLM if kind == "decoder" else AutoModel, folder, cfg)
-    nn.Module.to(model, device)
+    options = loading_options(cfg, config, device)
+    model = load_weights(class_of(kind, config.model_type), folder, cfg, options)
+    if not options:  # quantised weights are where they belong, and may not be moved
+        nn.Module.to(model, device)
+    if cfg.quantization == "int4":
+        refuse_broken_blocks(model, cfg.name)
     model.eval().requires_grad_(False)
+    if kind == "vision":
+        return LanguageModel(cfg.name, model, None, kind, family, folder, load_processor(folder, config))
     return LanguageModel(cfg.name, model, load_tokenizer(folder), kind, family, folder)
+
+
+def class_of(kind: Kind, model_type: str) -> Any:
+    """The class of transformers that loads a model's part of interest."""
+    import transformers
+
+    match kind:
+        case "decoder":
+            return transformers.AutoModelForCausalLM
+        case "encoder":
+            return transformers.AutoModel
+        case "vision":
+            return getattr(transformers, TOWERS[model_type])
+        case _:
+            assert_never(kind)
 
 
 def device_of(cfg: ModelConfig) -> str:
@@ -177,21 +218,27 @@ def device_of(cfg: ModelConfig) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if cfg.device == "auto" else cfg.device
 
 
-def load_weights(auto: Any, folder: Path, cfg: ModelConfig) -> Any:
+def load_weights(auto: Any, folder: Path, cfg: ModelConfig, options: dict[str, Any]) -> Any:
     """The model of a folder with all its weights.
 
     Raises:
-        UserError: They cannot be read, or some are missing: transformers would fill those with random numbers.
+        UserError: They cannot be read or not be quantised here, or some are missing: transformers would fill those
+            with random numbers.
     """
     try:
         model, found = auto.from_pretrained(
-            folder, dtype=cfg.dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            folder, dtype=cfg.dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (ImportError, RuntimeError, ValueError, NotImplementedError) as error:
+        if not options:
+            raise unreadable(folder, error) from error
+        device = options["device_map"][""]
         raise UserError(
-            f"The weights in {folder} cannot be read ({type(error).__name__}), expected whole *.safetensors files of this model. "
-            "Copy or download them again."
+            f"bitsandbytes cannot load {cfg.name!r} as {cfg.quantization} on {device} ({type(error).__name__}), expected a "
+            "device and a model that it supports. Choose another model.device, or model.quantization=none."
         ) from error
+    except (OSError, SafetensorError) as error:
+        raise unreadable(folder, error) from error
     missing = [name for name in found["missing_keys"] if "pooler" not in name]
     if missing:
         raise UserError(
@@ -201,10 +248,30 @@ def load_weights(auto: Any, folder: Path, cfg: ModelConfig) -> Any:
     return model
 
 
-def kind_of(cfg: ModelConfig, config: Any) -> Literal["decoder", "encoder"]:
-    """Decoder or encoder, as asked for or as the model's config says."""
+def unreadable(folder: Path, error: Exception) -> UserError:
+    """The sentence on weights that cannot be read."""
+    return UserError(
+        f"The weights in {folder} cannot be read ({type(error).__name__}), expected whole *.safetensors files of this model. "
+        "Copy or download them again."
+    )
+
+
+def kind_of(cfg: ModelConfig, config: Any) -> Kind:
+    """Decoder, encoder or vision tower, as asked for or as the model's config says.
+
+    Raises:
+        UserError: A language model was to be a vision tower, or a vision tower something else.
+    """
+    is_tower = config.model_type in TOWERS
+    if cfg.kind != "auto" and (cfg.kind == "vision") != is_tower:
+        raise UserError(
+            f"model.kind is {cfg.kind!r}, but {cfg.name!r} is of type {config.model_type!r}, which reads "
+            f"{'images' if is_tower else 'text'}. Set model.kind=auto, or choose another model."
+        )
     if cfg.kind != "auto":
         return cfg.kind
+    if is_tower:
+        return "vision"
     return "encoder" if config.model_type in ENCODERS else "decoder"
 
 
@@ -212,7 +279,8 @@ def load_tokenizer(folder: Path) -> Any:
     """The fast tokenizer of a model folder; only fast ones tell which characters a token stands for.
 
     Where there is a tokenizer.json it is used as it stands: transformers 5 would rebuild its parts after the model's
-    type, and so split words in another way than the file says. The special tokens come from the model's class.
+    type, and so split words in another way than the file says. The special tokens and the chat template come from the
+    model's class.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -232,5 +300,7 @@ def load_tokenizer(folder: Path) -> Any:
         raise UserError(f"{folder} has only a slow tokenizer, expected a tokenizer.json. Save a fast tokenizer there.")
     file = folder / "tokenizer.json"
     if file.is_file():
-        return PreTrainedTokenizerFast(tokenizer_file=str(file), **tokenizer.special_tokens_map)
+        found = PreTrainedTokenizerFast(tokenizer_file=str(file), **tokenizer.special_tokens_map)
+        found.chat_template = tokenizer.chat_template
+        return found
     return tokenizer

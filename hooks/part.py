@@ -1,11 +1,11 @@
 """The work of a capture: parts of the corpus, each one shard of the store.
 
 A shard is a pure function of its documents and the settings: its windows are sorted by length, run in batches, and
-the rows put back in the documents' order. Several parts make a task, in which one shard is written while the model is
-at the next.
+the rows put back in the documents' order; images come in their order. Several parts make a task, in which one shard
+is written while the model is at the next.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hooks import shard, store, windows
+from hooks import patches, shard, store, windows
 from hooks.backend import Backend, open_backend
 from hooks.config import CaptureConfig, ModelConfig
 from hooks.corpus import Split
@@ -132,9 +132,8 @@ def activations(
 ) -> dict[str, Tensor]:
     """Activations of a shard's documents, [n_tokens, width] per hook point."""
     found: dict[str, Tensor] = {}
-    pad = lm.tokenizer.pad_token_id or 0
-    for batch in windows.batches(part.tokens, windows.frame_of(lm, cfg), cfg.batch_tokens, pad):
-        values = backend(points, batch.input_ids, batch.attention_mask)
+    for batch in batches(part, lm, cfg):
+        values = backend(points, *batch.inputs)
         places = torch.cat([torch.arange(rows.start, rows.stop) for rows in batch.rows])
         for point, value in values.items():
             rows = flattened(value).cpu()[batch.is_row]
@@ -143,6 +142,15 @@ def activations(
             target[places] = rows
         progress(len(places))
     return found
+
+
+def batches(
+    part: Part, lm: LanguageModel, cfg: CaptureConfig
+) -> Iterator[windows.Batch] | Iterator[patches.PixelBatch]:
+    """What the model is given of a shard's documents."""
+    if lm.processor is not None:
+        return patches.batches(part.tokens, lm.processor, cfg.batch_tokens)
+    return windows.batches(part.tokens, windows.frame_of(lm, cfg), cfg.batch_tokens, lm.tokenizer.pad_token_id or 0)
 
 
 def flattened(value: Tensor) -> Tensor:

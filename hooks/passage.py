@@ -44,6 +44,19 @@ def record(
     Returns:
         For each hook point [batch, position, width]; `attn.hook_z` is [batch, position, head, d_head].
     """
+    inputs = {"input_ids": input_ids.to(lm.device), "attention_mask": attention_mask.to(lm.device)}
+    return heard(lm, points, inputs | no_cache(lm))
+
+
+def look(
+    lm: LanguageModel, points: Iterable[HookPoint], pixel_values: Float[Tensor, "batch channel height width"]
+) -> dict[HookPoint, Tensor]:
+    """As `record`, for a vision tower: positions are CLS, where the tower has it, and the patches line by line."""
+    return heard(lm, points, {"pixel_values": pixel_values.to(lm.device, lm.dtype)})
+
+
+def heard(lm: LanguageModel, points: Iterable[HookPoint], inputs: dict[str, Any]) -> dict[HookPoint, Tensor]:
+    """The values at hook points in one pass, which ends with the last of them."""
     wanted = list(points)
     values: dict[HookPoint, Tensor] = {}
 
@@ -57,7 +70,7 @@ def record(
         return listen
 
     with edited(lm, {point: listener(point) for point in wanted}), torch.inference_mode(), suppress(_Heard):
-        lm.base(input_ids=input_ids.to(lm.device), attention_mask=attention_mask.to(lm.device), **no_cache(lm))
+        lm.base(**inputs)
     return {point: split_heads(values[point], point, lm) for point in wanted}
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hooks.config import CaptureConfig, CorpusConfig
 from hooks.corpus import Document
+from hooks.images import ImageFile
 from hooks.model import LanguageModel
 from hooks.shard import ShardReader
 from sae.errors import UserError
@@ -32,6 +33,8 @@ class Tokens(NamedTuple):
     """[n] int32; where it ends."""
     is_special: np.ndarray
     """[n] bool; BOS, CLS, SEP and their kin."""
+    image: ImageFile | None = None
+    """The file to read, where the document is an image."""
 
 
 class Frame(NamedTuple):
@@ -84,13 +87,24 @@ class Batch(NamedTuple):
     rows: list[slice]
     """For each window, its rows among the rows of the documents it was cut from."""
 
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor]:
+        """What the model is given."""
+        return self.input_ids, self.attention_mask
+
 
 def tokenise(docs: list[Document], lm: LanguageModel, corpus: CorpusConfig, capture: CaptureConfig) -> list[Tokens]:
     """The tokens of every document that is long enough, cut into windows of at most `context_tokens`.
 
     Raises:
-        UserError: The context is longer than the model's; documents are too short and not to be skipped.
+        UserError: The context is longer than the model's; documents are too short and not to be skipped, or
+            are images.
     """
+    if any(doc.image is not None for doc in docs):
+        raise UserError(
+            f"The model {lm.name!r} reads text, but the corpus holds images. Name a corpus of texts, or choose a model with a "
+            "vision tower (CLIP, SigLIP, ViT, DINOv2)."
+        )
     if capture.context_tokens > lm.max_context_tokens:
         raise UserError(
             f"context_tokens={capture.context_tokens}, but the model {lm.name!r} reads at most {lm.max_context_tokens}. "
@@ -102,12 +116,11 @@ def tokenise(docs: list[Document], lm: LanguageModel, corpus: CorpusConfig, capt
             f"overlap_tokens={capture.overlap_tokens}, but a window holds only {frame.room} words "
             f"(context_tokens={capture.context_tokens}). Lower capture.overlap_tokens."
         )
-    unknown = [] if lm.tokenizer.unk_token_id is None else [lm.tokenizer.unk_token_id]
-    special = np.setdiff1d(lm.tokenizer.all_special_ids, unknown)  # an unknown word is a word
+    special = special_ids(lm.tokenizer)
     found, short = [], []
     for doc in docs:
         encoded = lm.tokenizer(doc.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        if len(encoded["input_ids"]) < corpus.min_tokens:
+        if np.isin(encoded["input_ids"], special, invert=True).sum() < corpus.min_tokens:
             short.append(doc.index)
             continue
         found.append(framed(doc.index, encoded, frame, special))
@@ -121,6 +134,13 @@ def tokenise(docs: list[Document], lm: LanguageModel, corpus: CorpusConfig, capt
             f"All {len(docs)} documents have fewer than {corpus.min_tokens} tokens, expected text. Check corpus.text_column."
         )
     return found
+
+
+def special_ids(tokenizer: Any) -> np.ndarray:
+    """Token ids that are no words: BOS and its kin, and what a chat template marks roles and turns with."""
+    added = [token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special]
+    found = {*tokenizer.all_special_ids, *added} - {tokenizer.unk_token_id}  # an unknown word is a word
+    return np.asarray(sorted(found), np.int32)
 
 
 def frame_of(lm: LanguageModel, capture: CaptureConfig) -> Frame:
@@ -141,6 +161,8 @@ def first_known(*token_ids: int | None) -> tuple[int, ...]:
 def framed(document: int, encoded: Any, frame: Frame, special: np.ndarray) -> Tokens:
     """Cuts a document's tokens into windows and puts the special tokens around each.
 
+    A text that begins with them already, as a chat template's may, has them once.
+
     Args:
         document: Row number in the corpus.
         encoded: What the tokenizer says of its text.
@@ -148,6 +170,8 @@ def framed(document: int, encoded: Any, frame: Frame, special: np.ndarray) -> To
         special: Token ids that count as special wherever they stand, e.g. those of a chat template.
     """
     ids, offsets = np.asarray(encoded["input_ids"], np.int32), np.asarray(encoded["offset_mapping"], np.int32)
+    n_there = len(frame.prefix) if tuple(ids[: len(frame.prefix)].tolist()) == frame.prefix else 0
+    ids, offsets = ids[n_there:], offsets[n_there:]
     before, after = np.asarray(frame.prefix, np.int32), np.asarray(frame.suffix, np.int32)
     nowhere = [np.full((len(edge), 2), -1, np.int32) for edge in (before, after)]
     pieces = frame.bounds(len(ids))

@@ -135,9 +135,9 @@ class Evaluate:
             artefact.write_json(self.folder(sae_id) / FILE, figures)
 
     def splice(self, store: Store, saes: dict[str, SAE], limit: float | None, done: Done) -> Splice | None:
-        """Runs the spliced model; none for encoders, which have no next token to predict."""
+        """Runs the spliced model; none where there is no next token to predict: encoders, vision towers."""
         lm = load(self.model)
-        if lm.kind == "encoder":
+        if lm.kind != "decoder":
             return None
         splice = Splice(lm, parse(self.hook_point), saes, self.exclude_special_tokens, limit)
         for batch in held_out_batches(store, lm, self.evaluation.splice_tokens):

@@ -79,7 +79,7 @@ def splice(run: RunResult) -> list[str]:
             f"per token where the untouched model has {figures['ce_clean']:.3f}."
         ]
     if any(sae.evaluation for sae in run.saes):
-        return ["There is no CE loss score and no KL: an encoder predicts no next token, so nothing was spliced."]
+        return ["There is no CE loss score and no KL: this model predicts no next token, so nothing was spliced."]
     return []
 
 

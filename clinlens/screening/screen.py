@@ -33,6 +33,11 @@ def act(run: Run, name: str | None, note: str, target: Path | None) -> dict[str,
             "--sign-off and --redact-to were both given, expected one: a sign-off is for the corpus as it is, and a redacted "
             "copy is another corpus. Run `clinlens screen` once for each."
         )
+    if any(doc.image is not None for doc in run.unscreened_documents):
+        raise UserError(
+            f"The corpus {run.corpus.name!r} holds images, but `clinlens screen` searches texts: what is burnt into a picture "
+            "would go unseen. Have the images checked elsewhere, and leave corpus.deidentification off."
+        )
     if note and name is None:
         raise UserError("--note was given without --sign-off, expected both. Add --sign-off NAME.")
     with alone_in(run.folder):

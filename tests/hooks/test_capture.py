@@ -4,6 +4,7 @@ import errno
 import json
 import shutil
 from collections import namedtuple
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,19 @@ def test_a_bfloat16_model_is_kept_without_loss():
     acts = torch.randn(10, 4).bfloat16()
     found = shard.encode(acts, "auto", "x", ALL)
     assert torch.equal(torch.from_numpy(found.values).view(torch.bfloat16), acts)
+
+
+def test_what_a_bfloat16_model_says_is_in_the_store_bit_for_bit(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    job = job_of(tiny_model, tiny_corpus, dtype="auto", batch_tokens=16)  # one window a batch: no padding
+    job = job._replace(model=ModelConfig(name=str(tiny_model), dtype="bfloat16"))
+    store, lm, point = make(job, tmp_path), load(job.model), HookPoint(2, "hook_resid_post")
+    assert {dtype for entry in store.manifest["shards"] for dtype in entry["dtypes"].values()} == {"bfloat16"}
+    for reader in store.shards("train"):
+        for start, stop in pairwise(reader.document_bounds):
+            ids = torch.from_numpy(reader.index["token_id"][start : min(stop, start + 16)]).long()[None]
+            value = passage.record(lm, [point], ids, torch.ones_like(ids))[point][0]
+            assert value.dtype == torch.bfloat16
+            assert torch.equal(reader.acts(str(point), start, start + ids.shape[1]), value.float())
 
 
 def test_auto_falls_back_to_float32_where_float16_overflows():

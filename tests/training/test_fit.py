@@ -17,7 +17,6 @@ from sae import saelens_format
 from sae.config import JumpReLUConfig, L1Config, SAEConfig, TopKConfig
 from sae.errors import UserError
 from training import fit as fits
-from training import tracking
 from training.config import TrackingConfig, TrainingConfig
 from training.fit import Fit, fit
 from training.schedule import lr_factor, sparsity_weight

@@ -181,7 +181,7 @@ def test_says_why_there_are_no_concepts_and_no_costs(build_run: BuildRun, tmp_pa
 @pytest.mark.usefixtures("undrawn")
 def test_says_why_an_encoder_has_no_loss_score(build_run: BuildRun, tmp_path: Path):
     page = Page(report(build_run(tmp_path / "encoder", is_encoder=True)))
-    assert "an encoder predicts no next token" in page.text
+    assert "this model predicts no next token" in page.text
     assert "There is no panel for the CE loss score" in page.text
 
 
