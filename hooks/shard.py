@@ -143,20 +143,12 @@ def write(
         UserError: The disk is full.
     """
     temporary = artefact.temporary_name(path)
+    arrays = {name: np.ascontiguousarray(index[name]) for name in INDEX_COLUMNS}
+    for hook_point, stored in acts.items():
+        arrays |= {f"acts/{hook_point}": stored.values, f"norm/{hook_point}": stored.norm}
+        arrays[f"sum/{hook_point}"] = stored.sums.sum
     try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs.update({"format_version": FORMAT_VERSION, **attributes})
-            for name in INDEX_COLUMNS:
-                file.create_dataset(name, data=index[name])
-            for hook_point, stored in acts.items():
-                dataset = file.create_dataset(f"acts/{hook_point}", data=stored.values)
-                dataset.attrs["dtype"] = stored.dtype
-                file.create_dataset(f"norm/{hook_point}", data=stored.norm)
-                total = file.create_dataset(f"sum/{hook_point}", data=stored.sums.sum)
-                total.attrs["n, sum_norms, sum_squares"] = [
-                    stored.sums.n, stored.sums.sum_norms, stored.sums.sum_squares,
-                ]  # fmt: skip
-            file.attrs["complete"] = True
+        fill(temporary, arrays, lay_out(temporary, arrays, acts, attributes))
         return artefact.publish_hashed(temporary, path)
     except OSError as error:
         if error.errno == errno.ENOSPC or "No space left" in str(error):
@@ -167,6 +159,44 @@ def write(
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def lay_out(
+    path: Path, arrays: Mapping[str, np.ndarray], acts: Mapping[str, Stored], attributes: Mapping[str, Any]
+) -> dict[str, int]:
+    """Writes all of an HDF5 file but its rows, and says at which byte those of each dataset belong.
+
+    The rows are left to plain writes: h5py, on a disk that fills up, leaves files behind that it can neither write
+    nor close, and it holds one lock for the whole process meanwhile.
+    """
+    whole_at_once = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    whole_at_once.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    whole_at_once.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    offsets: dict[str, int] = {}
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"format_version": FORMAT_VERSION, **attributes})
+        for name, array in arrays.items():
+            dataset = file.create_dataset(name, array.shape, array.dtype, dcpl=whole_at_once)
+            offsets[name] = dataset.id.get_offset()
+        for hook_point, stored in acts.items():
+            dataset_of(file, f"acts/{hook_point}").attrs["dtype"] = stored.dtype
+            dataset_of(file, f"sum/{hook_point}").attrs["n, sum_norms, sum_squares"] = [
+                stored.sums.n, stored.sums.sum_norms, stored.sums.sum_squares,
+            ]  # fmt: skip
+        file.attrs["complete"] = True
+    return offsets
+
+
+def fill(path: Path, arrays: Mapping[str, np.ndarray], offsets: Mapping[str, int]) -> None:
+    """Writes the rows of every dataset to its place, after the disk has promised room for all of them."""
+    with path.open("r+b", buffering=0) as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        for name, array in arrays.items():
+            file.seek(offsets[name])
+            rest = array.reshape(-1).view(np.uint8).data
+            while rest:
+                rest = rest[file.write(rest) :]
 
 
 class Slab(NamedTuple):

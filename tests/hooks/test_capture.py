@@ -3,7 +3,9 @@
 import errno
 import json
 import shutil
+import subprocess
 from collections import namedtuple
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -329,6 +331,37 @@ def test_a_disk_that_fills_up_leaves_whole_shards_and_says_so(
     with pytest.raises(UserError, match=r"is full; the shards before shard-00001.h5 are whole. Free some space"):
         second.run(nothing)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shard-00000.h5", "shard-00000.json"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 300 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here: that needs to be root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_real_disk_that_fills_up_leaves_whole_shards_and_goes_on_when_there_is_room(
+    tiny_model: Path, tiny_corpus: Path, tmp_path: Path, small_disk: Path
+):
+    job = job_of(tiny_model, tiny_corpus)
+    lm, docs = load(job.model), corpus.read(job.corpus)
+    (everything,) = capture.plan(job, docs, lm, small_disk).tasks(1)
+    with pytest.raises(UserError, match=r"The disk of .* is full; the shards before shard-0000\d.h5 are whole\. Free"):
+        everything.run(nothing)
+    left = capture.plan(job, docs, lm, small_disk)
+    assert 0 < len(left.missing) < left.n_shards
+    assert not list(small_disk.glob(".*.part"))
+    subprocess.run(["mount", "-o", "remount,size=10m", small_disk], check=True)
+    make(job, small_disk)
+    make(job, tmp_path / "roomy")
+    assert contents(small_disk) == contents(tmp_path / "roomy")
 
 
 def test_documents_that_are_too_short_are_counted_not_quoted(tiny_model: Path, tmp_path: Path):

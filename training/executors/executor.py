@@ -1,6 +1,7 @@
 """What an engine needs of a place where jobs run."""
 
 from abc import ABC, abstractmethod
+from collections import deque
 
 from training.jobs import Outcome, Task
 
@@ -8,9 +9,18 @@ from training.jobs import Outcome, Task
 class Executor(ABC):
     """Runs attempts; knows nothing of retries, of progress or of what it runs."""
 
-    @abstractmethod
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Task, int]] = deque()
+        """Attempts that no worker has taken yet."""
+
     def submit(self, task: Task, attempt: int) -> None:
         """Takes an attempt on; it may wait until there is room."""
+        self._waiting.append((task, attempt))
+        self._hand_out()
+
+    @abstractmethod
+    def _hand_out(self) -> None:
+        """Gives waiting attempts to workers, as far as there is room."""
 
     @abstractmethod
     def wait(self, seconds: float) -> list[Outcome]:

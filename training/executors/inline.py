@@ -1,27 +1,26 @@
 """One job after another, in this process."""
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 
 from typing_extensions import override
 
 from training.executors.executor import Executor
-from training.jobs import JobTable, Outcome, Task, perform
+from training.jobs import JobTable, Outcome, perform
 
 
 class Inline(Executor):
     """Runs a job when it is waited for."""
 
     def __init__(self, table: JobTable) -> None:
+        super().__init__()
         self._table = table
-        self._waiting: deque[tuple[Task, int]] = deque()
         self.watch: Callable[[str, int], None] = lambda _job, _amount: None
         """Told the amount that a job has done so far."""
 
     @override
-    def submit(self, task: Task, attempt: int) -> None:
-        self._waiting.append((task, attempt))
+    def _hand_out(self) -> None:
+        """There is nobody else."""
 
     @override
     def wait(self, seconds: float) -> list[Outcome]:

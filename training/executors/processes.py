@@ -9,7 +9,6 @@ import os
 import signal
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -43,15 +42,10 @@ class Processes(Executor):
     """
 
     def __init__(self, n_workers: int, threads: int, table: JobTable) -> None:
+        super().__init__()
         self._n_workers, self._threads, self._table = n_workers, threads, table
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[Worker] = []
-        self._waiting: deque[tuple[Task, int]] = deque()
-
-    @override
-    def submit(self, task: Task, attempt: int) -> None:
-        self._waiting.append((task, attempt))
-        self._hand_out()
 
     @override
     def wait(self, seconds: float) -> list[Outcome]:
@@ -77,6 +71,7 @@ class Processes(Executor):
             worker.pipe.close()
         self._workers.clear()
 
+    @override
     def _hand_out(self) -> None:
         while self._waiting:
             idle = next((worker for worker in self._workers if worker.task is None), None)

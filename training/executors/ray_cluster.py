@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,19 +48,14 @@ class RayCluster(Executor):
     """
 
     def __init__(self, cfg: EngineConfig, table: JobTable) -> None:
+        super().__init__()
         self._ray = connect(cfg)
         self._table = table
         self._room = cfg.workers or 10**9
-        self._waiting: deque[tuple[Task, int]] = deque()
         self._running: dict[Any, tuple[Task, int]] = {}
         options = {"num_cpus": cfg.threads, "num_gpus": cfg.gpus, "max_retries": 0, "scheduling_strategy": "SPREAD"}
         self._work = self._ray.remote(**options)(work)
         self._place = Place(cfg.threads, Path.cwd(), passed_on())
-
-    @override
-    def submit(self, task: Task, attempt: int) -> None:
-        self._waiting.append((task, attempt))
-        self._hand_out()
 
     @override
     def wait(self, seconds: float) -> list[Outcome]:
@@ -77,6 +71,7 @@ class RayCluster(Executor):
             self._ray.cancel(reference, force=True)
         self._ray.shutdown()
 
+    @override
     def _hand_out(self) -> None:
         while self._waiting and len(self._running) < self._room:
             task, attempt = self._waiting.popleft()

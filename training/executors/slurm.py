@@ -12,7 +12,6 @@ import logging
 import shutil
 import subprocess
 import time
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +55,10 @@ class Slurm(Executor):
     """
 
     def __init__(self, cfg: EngineConfig, table: JobTable) -> None:
+        super().__init__()
         self._cfg, self._table = cfg, table
         self._folder = table.folder / "slurm"
         self._room = cfg.workers or 10**9
-        self._waiting: deque[tuple[Task, int]] = deque()
         self._running: dict[str, Running] = {}
         self._asked = 0.0
         self._told: set[str] = set()
@@ -67,11 +66,6 @@ class Slurm(Executor):
         self._folder.chmod(0o700)
         self._executor = open_submitit(cfg, self._folder)
         self._end_leftovers()
-
-    @override
-    def submit(self, task: Task, attempt: int) -> None:
-        self._waiting.append((task, attempt))
-        self._hand_out()
 
     @override
     def wait(self, seconds: float) -> list[Outcome]:
@@ -90,6 +84,7 @@ class Slurm(Executor):
             cancel(list(self._running))
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    @override
     def _hand_out(self) -> None:
         while self._waiting and len(self._running) < self._room:
             task, attempt = self._waiting.popleft()
