@@ -2,7 +2,8 @@
 
     python benchmarks/capture.py [--quick] [--json] [--plot FILE.png]
 
-Passes, hook after layer 3 of 8, one batch padded on the right, eager attention everywhere, same raw weights:
+Passes, hook after layer 3 of 8, one batch padded on the right, same raw weights, every library with the attention it
+takes by itself (ours and the truncated model PyTorch's fused one, TransformerLens' models eager):
 
 - `capture_vs_truncated`: our hooks with early exit against a model that ends after the hooked layer (the limit).
 - `capture_vs_hooked_transformer`, `capture_vs_bridge`: against TransformerLens' two models by `run_with_cache` with
@@ -86,7 +87,7 @@ QUICK = Size(128, (8, 128), 7, 4_096, 3, 2_048, 24_576, 6_144)
 
 def main() -> None:
     """Runs everything and reports it."""
-    arguments = arguments_of(__doc__)
+    arguments = arguments_of(__doc__, tuple(PARTS))
     size = QUICK if arguments.quick else FULL
     prepare(threads=1)
     report = Report(targets=TARGETS)
@@ -95,13 +96,10 @@ def main() -> None:
         folder = Path(name)
         peers.save_model(folder / "model", size.width, N_LAYERS)
         hooked = peers.hooked_transformer(folder / "model")
-        passes(folder, size, hooked, report)
-        pipelines(folder, size, hooked, report)
-        overhead(folder, size, report)
-        if not arguments.quick:
-            grow_points(folder, report)
-            grow_tokens(folder, report)
-            padding(report)
+        for title, part in PARTS.items():
+            wanted = arguments.part == title or (arguments.part is None and not (arguments.quick and title == "growth"))
+            if wanted:
+                part(folder, size, hooked, report)
     report.deliver(arguments)
 
 
@@ -109,7 +107,7 @@ def passes(folder: Path, size: Size, hooked: Any, report: Report) -> None:
     """One batch through the first layers, in every way."""
     whole, cut, bridge = (
         peers.open_model(folder / "model", "eager"),
-        peers.truncated(folder / "model", LAYER, "eager"),
+        peers.truncated(folder / "model", LAYER, "sdpa"),
         peers.bridge(folder / "model"),
     )
     lm = LanguageModel("random", whole, tiny_tokenizer(), "decoder", family_of("gpt2", whole.config), folder)
@@ -121,11 +119,11 @@ def passes(folder: Path, size: Size, hooked: Any, report: Report) -> None:
         return cut(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
 
     runs = {
-        "clinlens": lambda: passage.record(lm, [POINT], ids, mask)[POINT],
+        "clinlens": lambda: passage.record(default, [POINT], ids, mask)[POINT],
         "truncated": truncated,
         "hooked_transformer": lambda: peers.cached(hooked, ids, str(POINT), LAYER),
         "bridge": lambda: peers.cached(bridge, ids, f"blocks.{LAYER}.hook_out", LAYER),
-        "clinlens_sdpa": lambda: passage.record(default, [POINT], ids, mask)[POINT],
+        "clinlens_eager": lambda: passage.record(lm, [POINT], ids, mask)[POINT],
     }
     expected = runs["clinlens"]()[mask.bool()]
     for name, run in runs.items():
@@ -134,7 +132,7 @@ def passes(folder: Path, size: Size, hooked: Any, report: Report) -> None:
     for name in ("truncated", "hooked_transformer", "bridge"):
         report.figures[f"capture_vs_{name}"] = times.ratio("clinlens", name)
     n_tokens = int(mask.sum())
-    report.say(f"passes: {tuple(ids.shape)} with {n_tokens} tokens, eager attention, {size.pass_rounds} rounds")
+    report.say(f"passes: {tuple(ids.shape)} with {n_tokens} tokens, {size.pass_rounds} rounds")
     report.peers |= {f"{name}_tokens_per_s": n_tokens / times.median(name) for name in runs}
 
 
@@ -241,7 +239,7 @@ def rows_of(store: Store, document: int) -> Tensor:
     raise SystemExit(f"Our store lacks document {document}.")
 
 
-def overhead(folder: Path, size: Size, report: Report) -> None:
+def overhead(folder: Path, size: Size, _hooked: Any, report: Report) -> None:
     """Shard by shard, the passes alone beside the passes with their store."""
     job = job_of(folder, shard_tokens=size.overhead_shard_tokens)
     docs, lm, output = ordinary_documents(size.overhead_tokens), load(job.model), folder / "overhead"
@@ -319,6 +317,13 @@ def grow_tokens(folder: Path, report: Report) -> None:
     )
 
 
+def growth(folder: Path, _size: Size, _hooked: Any, report: Report) -> None:
+    """How cost grows with hook points and tokens, and what padding wastes."""
+    grow_points(folder, report)
+    grow_tokens(folder, report)
+    padding(report)
+
+
 def padding(report: Report) -> None:
     """Useful tokens ÷ tokens with padding on real notes, in our batches and in order of arrival."""
     notes, model = NOTES / "text" / "mts_dialog.jsonl", NOTES / "lm" / "stories260k"
@@ -353,6 +358,9 @@ def arrival_masks(tokens: list[windows.Tokens], frame: windows.Frame, batch_toke
     """The masks of batches of as many windows as would fit at full length, unsorted."""
     found, n = windows.windows(tokens, frame), batch_tokens // frame.context_tokens
     return [windows.padded(found[start : start + n], 0).attention_mask for start in range(0, len(found), n)]
+
+
+PARTS = {"passes": passes, "pipelines": pipelines, "overhead": overhead, "growth": growth}
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ from sae.build import build
 from sae.config import TopKConfig
 from training.config import TrainingConfig
 from training.engine import prepare
+from training.fit import descend
 from training.stream import BLOCK_ROWS, ActivationStream
 
 POINT = "blocks.3.hook_resid_post"
@@ -255,13 +256,7 @@ def training_step(size: Size, stream: ActivationStream) -> Callable[[torch.Tenso
     dead = torch.zeros(size.d_sae, dtype=torch.bool)
 
     def step(x: torch.Tensor) -> None:
-        losses = sae.losses(x, dead, 1.0)
-        optimiser.zero_grad(set_to_none=True)
-        losses.total.backward()
-        sae.project_gradients()
-        torch.nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
-        optimiser.step()
-        sae.constrain()
+        descend(sae, optimiser, sae.losses(x, dead, 1.0).total, 1.0)
 
     return step
 

@@ -177,7 +177,9 @@ def doctor_verb(run: Path | None, as_json: bool) -> None:
 
 
 def show(result: dict[str, Any], as_json: bool) -> None:
-    """Prints a verb's result: one JSON object, or a line for each plain value."""
+    """Prints a verb's result: one JSON object, or a line for each plain value; a follower of torchrun has none."""
+    if not result:
+        return
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
         return

@@ -3,8 +3,10 @@
 import fcntl
 import fnmatch
 import logging
+import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
@@ -29,10 +31,11 @@ from hooks.store import Store
 from sae import artefact
 from sae.errors import UserError
 from training import evaluation
-from training.engine import Engine, Task
+from training.engine import Engine, Task, prepare
 from training.evaluation import Evaluate
 from training.fit import Fit, FitTask
-from training.resources import measured
+from training.replicas import Cost, Replicas, launched
+from training.resources import Meter, PeakMemory, measured
 
 log = logging.getLogger("clinlens")
 EMBEDDED = "clinic"
@@ -103,9 +106,19 @@ class Run:
         notes = (note.document() for note in generate(self.cfg.clinic))
         return corpus.documents(islice(notes, self.corpus.max_documents), self.corpus)
 
+    @cached_property
+    def replicas(self) -> Replicas:
+        """This process among those that train together under torchrun."""
+        return launched(os.environ)
+
     @property
     def job(self) -> capture.Job:
         return capture.Job(self.model, self.corpus, self.cfg.capture, self.cfg.seed)
+
+    @property
+    def store_id(self) -> str:
+        """Name of the store that this config makes."""
+        return capture.store_id(self.job.origin(self.documents))
 
     @cached_property
     def fits(self) -> list[Fit]:
@@ -165,9 +178,26 @@ class Run:
         steps = [min(until_step or fit.training.n_steps, fit.training.n_steps) for fit in missing]
         n_tokens = sum(n * fit.training.batch_tokens for n, fit in zip(steps, missing, strict=True))
         log.info("train: %d of %d SAEs to fit, %s tokens in all", len(missing), len(self.fits), f"{n_tokens:,}")
-        with self.measured("train"):
-            tasks = [FitTask(fit, self.cfg.tracking, self.group, until_step) for fit in missing]
+        with self.measured("train") as meter:
+            tasks = [FitTask(fit, self.cfg.tracking, self.group, until_step, self.replicas) for fit in missing]
             self.work("train", tasks, n_tokens, "tok")
+            elsewhere, meter.n_replicas = self.replicas.cost_elsewhere(Cost(0, 0)), self.replicas.n_replicas
+            self._engine.distant_cpu_s += elsewhere.cpu_s
+            meter.distant_peak_bytes = elsewhere.peak_bytes
+
+    def follow(self) -> dict[str, Any]:
+        """Takes part in the training that the first process leads; writes nothing and has no result."""
+        with self.replicas.connected():
+            prepare(self.cfg.engine.threads)
+            cpu, peak = time.process_time(), PeakMemory()
+            peak.start()
+            missing = [fit for fit in self.fits if not fit.is_complete]
+            for fit in missing:
+                FitTask(fit, self.cfg.tracking, replicas=self.replicas).run(lambda _amount: None)
+            peak.stop()
+            if missing:
+                self.replicas.cost_elsewhere(Cost(time.process_time() - cpu, peak.bytes))
+        return {}
 
     def evaluate(self) -> dict[str, Any]:
         """Measures every SAE, and how well features stand for annotated concepts."""
@@ -283,22 +313,33 @@ class Run:
             )
 
     @contextmanager
-    def measured(self, stage: str) -> Iterator[None]:
+    def measured(self, stage: str) -> Iterator[Meter]:
         """Measures a stage, wherever its jobs run."""
         before = self._engine.distant_cpu_s
         with measured(stage, self.folder) as meter:
-            yield
+            yield meter
             meter.distant_cpu_s = self._engine.distant_cpu_s - before
 
     def work(self, label: str, tasks: Sequence[Task], total: int, unit: str) -> None:
         """Runs tasks on the configured engine under a progress bar."""
+        # Of replicas, the first failure ends the command, since only this process may have met it.
+        portions = [tasks] if self.replicas.n_replicas == 1 else [[task] for task in tasks]
         with progress(label, total, unit) as done:
-            self._engine.run(tasks, done)
+            for portion in portions:
+                self._engine.run(portion, done)
 
     def stages(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Runs stages in order, alone in the folder, and gathers their results."""
+        cfg = self.cfg
+        if self.replicas.n_replicas > 1:
+            if names != ("train",):
+                refuse_replicas(self.replicas)
+            inline = cfg.engine.model_copy(update={"kind": "inline", "retries": 0})
+            cfg = cfg.model_copy(update={"engine": inline})
+        if not self.replicas.leads:
+            return self.follow()
         result: dict[str, Any] = {"folder": str(self.folder)}
-        with opened(self.cfg) as self._given_engine:
+        with self.replicas.connected(), opened(cfg) as self._given_engine:
             for name in names:
                 if name == "report":
                     config.write(self.cfg, self.folder)  # which shows it
@@ -307,11 +348,24 @@ class Run:
         return result
 
 
+def refuse_replicas(replicas: Replicas) -> None:
+    """Stops what several processes of torchrun cannot share.
+
+    Raises:
+        UserError: There are several.
+    """
+    if replicas.n_replicas > 1:
+        raise UserError(
+            f"torchrun started {replicas.n_replicas} processes, expected `clinlens train`, the only stage they can share. "
+            "Run the others without torchrun; `clinlens run` goes on after the training."
+        )
+
+
 @contextmanager
 def opened(cfg: RunConfig, *, patient: bool = False) -> Iterator[Engine]:
     """A run folder to oneself, cleared of what a kill left half written, with an engine for its work."""
     with alone_in(cfg.folder, patient=patient), Engine(cfg.engine, cfg.folder / "jobs") as engine:
-        for litter in cfg.folder.rglob(".*.part"):
+        for litter in () if patient else cfg.folder.rglob(".*.part"):  # the patient ones are not alone below the folder
             litter.unlink(missing_ok=True)
         if not (cfg.folder / config.FILE).is_file():
             config.write(cfg, cfg.folder)

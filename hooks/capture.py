@@ -91,6 +91,8 @@ class Plan(NamedTuple):
     points: tuple[HookPoint, ...]
     widths: dict[str, int]
     """Hook point → width of its activations."""
+    overflows: bool
+    """Whether activations are too large for float16, so that `auto` keeps float32."""
     n_shards: int
     missing: list[Part]
 
@@ -102,7 +104,8 @@ class Plan(NamedTuple):
     @property
     def n_bytes(self) -> int:
         """Disk that the missing shards will take."""
-        itemsize = 4 if self.job.capture.dtype == "float32" else 2
+        dtype = self.job.capture.dtype
+        itemsize = 4 if dtype == "float32" or (dtype == "auto" and self.overflows) else 2
         per_token = sum(self.widths.values()) * itemsize + 4 * len(self.widths) + shard.INDEX_BYTES
         return self.n_tokens * per_token + len(self.missing) * shard.HEADER_BYTES
 
@@ -141,11 +144,11 @@ def plan(job: Job, docs: list[Document], lm: LanguageModel, folder: Path) -> Pla
     name = store_id(origin)
     points = tuple(expand(job.capture.hook_points, lm.n_layers, tuple(lm.family.places)))
     tokens = rows_of(docs, lm, job)
-    widths = widths_of(lm, points, job.capture, tokens[0])
+    widths, overflows = look_at(lm, points, job.capture, tokens[0])
     parts = part.plan(tokens, split_of(docs, job), shard_tokens(job.capture, widths))
     refuse_one_sided(parts, len(tokens))
     missing = [one for one in parts if store.intact_entry(folder, one.number, name) is None]
-    return Plan(job, folder, origin, name, points, widths, len(parts), missing)
+    return Plan(job, folder, origin, name, points, widths, overflows, len(parts), missing)
 
 
 def rows_of(docs: list[Document], lm: LanguageModel, job: Job) -> list[windows.Tokens]:
@@ -182,14 +185,17 @@ def shard_tokens(cfg: CaptureConfig, widths: dict[str, int]) -> int:
     return max(min(cfg.shard_tokens, BUFFER_BYTES // (4 * sum(widths.values()))), cfg.context_tokens)
 
 
-def widths_of(
+def look_at(
     lm: LanguageModel, points: tuple[HookPoint, ...], cfg: CaptureConfig, tokens: windows.Tokens
-) -> dict[str, int]:
-    """Width of each hook point's activations, seen on two tokens or on an image of nothing."""
+) -> tuple[dict[str, int], bool]:
+    """Width of each hook point's activations, and whether they overflow float16; seen on two tokens or a blank image."""
     ids = torch.from_numpy(tokens.token_id[:2]).long()[None]
     inputs = (ids, torch.ones_like(ids)) if lm.processor is None else (lm.processor.blank,)
     values = open_backend(lm, cfg)(points, *inputs)
-    return {str(point): part.flattened(value).shape[-1] for point, value in values.items()}
+    overflows = any(
+        value.dtype != torch.bfloat16 and float(value.abs().max()) > shard.FLOAT16_MAX for value in values.values()
+    )
+    return {str(point): part.flattened(value).shape[-1] for point, value in values.items()}, overflows
 
 
 def check_disk(planned: Plan) -> None:

@@ -3,6 +3,8 @@
 When you want to know that a store means what TransformerLens means by a hook point, on raw weights.
 """
 
+import logging
+
 import torch
 
 from hooks.backend import UNLIKE, open_bridge
@@ -11,7 +13,9 @@ from hooks.hook_points import parse
 from hooks.model import LanguageModel
 from hooks.store import Store
 from hooks.windows import documents_of, frame_of, windows
+from sae.errors import UserError
 
+log = logging.getLogger("clinlens")
 N_WINDOWS = 4
 
 
@@ -24,26 +28,27 @@ def transformer_lens_difference(store: Store, lm: LanguageModel) -> dict[str, fl
 
     Returns:
         By hook point; none where the bridge has no such point or means another value by it, and everywhere for
-        quantised models, whose whole weights it would open, and for vision towers.
-
-    Raises:
-        UserError: TransformerLens cannot open the model.
+        models that it does not know, for quantised ones, whose whole weights it would open, and for vision towers.
     """
     found: dict[str, float | None] = dict.fromkeys(store.hook_points)
     if lm.is_quantized or lm.kind == "vision":
         return found
-    bridge = open_bridge(lm)
+    try:
+        bridge = open_bridge(lm)
+    except UserError as error:  # BioGPT and ModernBERT, for two
+        log.warning("%s", error)
+        return found
     shard = store.shards("held_out")[0]
     frame = frame_of(lm, CaptureConfig(**store.origin["capture"]))
     for window in windows(documents_of(shard), frame)[:N_WINDOWS]:
         is_row = torch.ones(len(window.token_id), dtype=torch.bool)
         is_row[window.context] = False
         with torch.inference_mode():
-            _, cache = bridge.run_with_cache(torch.from_numpy(window.token_id).long()[None])
+            _, cache = bridge.run_with_cache(torch.from_numpy(window.token_id).long()[None].to(lm.device))
         for name in store.hook_points:
             if parse(name).kind in UNLIKE.get(lm.kind, ()) or name not in cache:
                 continue
-            theirs = cache[name].float().flatten(2)[0][is_row]
+            theirs = cache[name].float().cpu().flatten(2)[0][is_row]
             ours = shard.acts(name, window.rows.start, window.rows.stop)
             difference = float((ours - theirs).abs().max() / theirs.abs().max())
             found[name] = max(difference, found[name] or 0.0)

@@ -109,8 +109,15 @@ def hash_files(paths: list[Path]) -> str:
     """One hash over the bytes of several files, in order."""
     digest = xxhash.xxh3_128()
     for path in paths:
-        digest.update(artefact.file_hash(path).encode())
+        found = path.stat()
+        digest.update(hash_once(path.absolute(), found.st_size, found.st_mtime_ns).encode())
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def hash_once(path: Path, _size: int, _modified_ns: int) -> str:
+    """A file's hash, read once by a process as long as the file stays as it is: weights are many gigabytes."""
+    return artefact.file_hash(path)
 
 
 def locate(cfg: ModelConfig) -> Path:

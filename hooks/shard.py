@@ -7,9 +7,9 @@
     token_id, document, position, char_start, char_end  [n_tokens] int32
     is_special          [n_tokens]         uint8, 1 for BOS, CLS, SEP and their kin
 
-`position` counts a document's rows from 0; its windows follow each other, so row position // context_tokens is the
-window. Datasets are contiguous and uncompressed: h5py reads them, and so does a plain file read at their offset,
-which is what `ShardReader` does, since h5py takes one lock for the whole process.
+`position` counts a document's rows from 0; its windows follow each other: the first has `context_tokens` rows, every
+other one `context_tokens − overlap_tokens`. Datasets are contiguous and uncompressed: h5py reads them, and so does a plain
+file read at their offset, which is what `ShardReader` does, since h5py takes one lock for the whole process.
 """
 
 import errno

@@ -77,7 +77,7 @@ class Store:
 
     @property
     def context_tokens(self) -> int:
-        """Rows per window of a document."""
+        """Rows of a document's first window; later ones have fewer by the overlap."""
         return self.origin["capture"]["context_tokens"]
 
     def n_tokens(self, split: Split) -> int:

@@ -6,11 +6,25 @@ Architectures differ in σ and in the loss; each has its own file, to be read be
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+Average = Callable[[Tensor], Tensor]
+"""Averages a mean over the rows that are here with the same mean over as many rows elsewhere.
+
+A batch may be spread evenly over several processes. Losses are functions of means over the whole batch, so each such
+mean goes through this, once and before anything that is not linear. Its argument may depend on another mean that went
+through it only as on a constant, without gradient. Source: the derivation in training/replicas.py.
+"""
+
+
+def whole(mean: Tensor) -> Tensor:
+    """All rows are here: nothing to average with."""
+    return mean
 
 
 class SAEOutput(NamedTuple):
@@ -89,13 +103,20 @@ class SAE(nn.Module, ABC):
         return SAEOutput(feature_acts, self.decode(feature_acts))
 
     @abstractmethod
-    def losses(self, x: Float[Tensor, "batch d_in"], dead: Bool[Tensor, "d_sae"], sparsity_weight: float) -> Losses:
+    def losses(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        dead: Bool[Tensor, "d_sae"],
+        sparsity_weight: float,
+        average: Average = whole,
+    ) -> Losses:
         """The training loss of a batch.
 
         Args:
             x: Inputs, scaled to a mean norm of √d_in.
             dead: Features that have not fired for a while.
             sparsity_weight: 0 to 1, the sparsity penalty's warm-up.
+            average: Completes means over `x`, where `x` is a part of the batch.
         """
 
     @torch.no_grad()
@@ -148,11 +169,16 @@ class SAE(nn.Module, ABC):
         self.b_dec /= input_scale
 
 
-def squared_error(target: Float[Tensor, "batch d"], estimate: Float[Tensor, "batch d"]) -> Float[Tensor, ""]:
+def squared_error(
+    target: Float[Tensor, "batch d"], estimate: Float[Tensor, "batch d"], average: Average = whole
+) -> Float[Tensor, ""]:
     """Squared distance, summed over the width and averaged over the batch."""
-    return (target - estimate).square().sum(dim=-1).mean()
+    return average((target - estimate).square().sum(dim=-1).mean())
 
 
-def variance(x: Float[Tensor, "batch d"]) -> Float[Tensor, ""]:
-    """Squared distance from the batch mean, summed over the width and averaged over the batch."""
-    return squared_error(x, x.mean(dim=0, keepdim=True).expand_as(x))
+def variance(x: Float[Tensor, "batch d"], average: Average = whole) -> Float[Tensor, ""]:
+    """Squared distance from the batch mean, summed over the width and averaged over the batch.
+
+    Of a batch in parts, `x` must be without gradient: it is under two averages, one inside the other.
+    """
+    return squared_error(x, average(x.mean(dim=0, keepdim=True)).expand_as(x), average)

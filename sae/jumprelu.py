@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sae.base import SAE, Losses, SAEOutput, squared_error, variance
+from sae.base import SAE, Average, Losses, SAEOutput, squared_error, variance, whole
 from sae.config import JumpReLUConfig
 
 QUANTILE_ROWS = 8192
@@ -82,14 +82,21 @@ class JumpReLUSAE(SAE):
         return pre_acts * (pre_acts > self.threshold)
 
     @override
-    def losses(self, x: Float[Tensor, "batch d_in"], dead: Bool[Tensor, "d_sae"], sparsity_weight: float) -> Losses:
+    def losses(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        dead: Bool[Tensor, "d_sae"],
+        sparsity_weight: float,
+        average: Average = whole,
+    ) -> Losses:
         pre_acts = self.pre_acts(x)
         feature_acts, l0 = JumpAndCount.apply(pre_acts, self.threshold, self.cfg.bandwidth)  # pyright: ignore
         reconstruction = self.decode(feature_acts)
-        mse = squared_error(x, reconstruction) / variance(x).clamp_min(1e-12)
+        mse = squared_error(x, reconstruction, average) / variance(x, average).clamp_min(1e-12)
+        l0 = average(l0)
         penalty = l0 if self.cfg.target_l0 is None else (l0 / self.cfg.target_l0 - 1).square()
         sparsity = sparsity_weight * self.cfg.l0_coefficient * penalty
-        revival = self.cfg.pre_act_coefficient * self.depth_below(pre_acts, dead)
+        revival = self.cfg.pre_act_coefficient * average(self.depth_below(pre_acts, dead))
         terms = {"mse": mse, "l0_penalty": sparsity, "pre_act": revival}
         return Losses(mse + sparsity + revival, terms, SAEOutput(feature_acts, reconstruction))
 

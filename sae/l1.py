@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from sae.base import SAE, Losses, SAEOutput, squared_error
+from sae.base import SAE, Average, Losses, SAEOutput, squared_error, whole
 from sae.config import L1Config
 
 
@@ -33,9 +33,15 @@ class L1SAE(SAE):
         return torch.relu(pre_acts)
 
     @override
-    def losses(self, x: Float[Tensor, "batch d_in"], dead: Bool[Tensor, "d_sae"], sparsity_weight: float) -> Losses:
+    def losses(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        dead: Bool[Tensor, "d_sae"],
+        sparsity_weight: float,
+        average: Average = whole,
+    ) -> Losses:
         feature_acts, reconstruction = output = self(x)
-        mse = squared_error(x, reconstruction)
-        sparsity = feature_acts.mean(dim=0) @ self.W_dec.norm(dim=1)
+        mse = squared_error(x, reconstruction, average)
+        sparsity = average(feature_acts.mean(dim=0) @ self.W_dec.norm(dim=1))
         l1 = sparsity_weight * self.cfg.l1_coefficient * sparsity
         return Losses(mse + l1, {"mse": mse, "l1": l1}, SAEOutput(*output))

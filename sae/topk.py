@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from sae.base import SAE, Losses, SAEOutput, squared_error, variance
+from sae.base import SAE, Average, Losses, SAEOutput, squared_error, variance, whole
 from sae.config import TopKConfig
 from sae.errors import UserError
 
@@ -47,12 +47,18 @@ class TopKSAE(SAE):
         return keep_top(pre_acts, self.cfg.k)
 
     @override
-    def losses(self, x: Float[Tensor, "batch d_in"], dead: Bool[Tensor, "d_sae"], sparsity_weight: float) -> Losses:
+    def losses(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        dead: Bool[Tensor, "d_sae"],
+        sparsity_weight: float,
+        average: Average = whole,
+    ) -> Losses:
         pre_acts = self.pre_acts(x)
         feature_acts = self.activate(pre_acts)
         reconstruction = self.decode(feature_acts)
-        mse = squared_error(x, reconstruction) / variance(x).clamp_min(1e-12)
-        auxk = self.cfg.aux_coefficient * self.auxiliary_loss(x - reconstruction, pre_acts, dead)
+        mse = squared_error(x, reconstruction, average) / variance(x, average).clamp_min(1e-12)
+        auxk = self.cfg.aux_coefficient * self.auxiliary_loss(x - reconstruction, pre_acts, dead, average)
         return Losses(mse + auxk, {"mse": mse, "auxk": auxk}, SAEOutput(feature_acts, reconstruction))
 
     def auxiliary_loss(
@@ -60,6 +66,7 @@ class TopKSAE(SAE):
         error: Float[Tensor, "batch d_in"],
         pre_acts: Float[Tensor, "batch d_sae"],
         dead: Bool[Tensor, "d_sae"],
+        average: Average = whole,
     ) -> Float[Tensor, ""]:
         """Normalised error of reconstructing `error` from the strongest dead features alone.
 
@@ -71,5 +78,6 @@ class TopKSAE(SAE):
             return error.new_zeros(())
         error = error.detach()
         aux_acts = keep_top(pre_acts[:, dead], min(self.aux_k, n_dead))
-        loss = squared_error(error, aux_acts @ self.W_dec[dead]) / variance(error).clamp_min(1e-12)
+        left = squared_error(error, aux_acts @ self.W_dec[dead], average)
+        loss = left / variance(error, average).clamp_min(1e-12)
         return torch.nan_to_num(loss, nan=0.0, posinf=0.0, neginf=0.0)

@@ -1,7 +1,8 @@
 """The state of a training run in one safetensors file, from which it goes on with the same bytes.
 
 Tensors hold parameters, Adam's moments and the features' clocks; the file's metadata holds what is no tensor.
-No pickle anywhere.
+Nothing in it depends on how many processes shared the work, so any number of them can go on from it. No pickle
+anywhere.
 """
 
 import json
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import xxhash
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -37,17 +39,36 @@ class Progress(NamedTuple):
     """Length of the log at that moment; a resumed run cuts it back to this."""
     window_tokens: int
     """Tokens since the last row of the log."""
+    n_replicas: int = 1
+    """Most processes that shared a step so far; with more than one, other last bits come out."""
 
 
 def write(folder: Path, sae: SAE, optimiser: torch.optim.Adam, clocks: Clocks, progress: Progress) -> None:
     """Writes a checkpoint, whole or not at all."""
+    values = progress._asdict()
+    if progress.n_replicas == 1:
+        del values["n_replicas"]  # the default
+    tensors = {name: value.cpu().clone().contiguous() for name, value in tensors_of(sae, optimiser, clocks).items()}
+    artefact.write_bytes(folder / FILE, save(tensors, {"progress": json.dumps(values)}))
+
+
+def tensors_of(sae: SAE, optimiser: torch.optim.Adam, clocks: Clocks) -> dict[str, Tensor]:
+    """All that changes in training, by name."""
     tensors = {f"parameter/{name}": value for name, value in sae.state_dict().items()}
     for name, parameter in sae.named_parameters():
         for key, value in optimiser.state[parameter].items():
             tensors[f"adam/{key}/{name}"] = value
     tensors |= {f"clock/{name}": value for name, value in clocks._asdict().items()}
-    contiguous = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
-    artefact.write_bytes(folder / FILE, save(contiguous, {"progress": json.dumps(progress._asdict())}))
+    return {name: value.detach() for name, value in tensors.items()}
+
+
+def fingerprint(key: str, step: int, sae: SAE, optimiser: torch.optim.Adam, clocks: Clocks) -> int:
+    """A hash of what is trained, how far, and to which bytes."""
+    digest = xxhash.xxh3_64(f"{key} {step}".encode())
+    for name, value in tensors_of(sae, optimiser, clocks).items():
+        digest.update(name.encode())
+        digest.update(value.cpu().numpy().tobytes())
+    return digest.intdigest()
 
 
 def read(folder: Path, sae: SAE, optimiser: torch.optim.Adam) -> tuple[Clocks, Progress] | None:
@@ -61,6 +82,6 @@ def read(folder: Path, sae: SAE, optimiser: torch.optim.Adam) -> tuple[Clocks, P
     sae.load_state_dict({name: tensors[f"parameter/{name}"] for name in sae.state_dict()})
     for name, parameter in sae.named_parameters():
         keys = ("step", "exp_avg", "exp_avg_sq")
-        optimiser.state[parameter] = {key: tensors[f"adam/{key}/{name}"] for key in keys}
-    clocks = Clocks(**{name: tensors[f"clock/{name}"] for name in Clocks._fields})
+        optimiser.state[parameter] = {key: tensors[f"adam/{key}/{name}"].to(parameter.device) for key in keys}
+    clocks = Clocks(**{name: tensors[f"clock/{name}"].to(sae.W_dec.device) for name in Clocks._fields})
     return clocks, Progress(**json.loads(metadata["progress"]))

@@ -72,6 +72,7 @@ class Engine:
         while waiting:
             for outcome in executor.wait(LOOK_EVERY_S):
                 self._look([outcome.task.id], progress)
+                self._count(outcome)
                 if outcome.state == "lost":
                     self.table.record_loss(outcome)
                 if outcome.state in ("lost", "failure") and outcome.attempt <= self.cfg.retries:
@@ -92,8 +93,12 @@ class Engine:
             if entry is None:
                 continue
             progress(job, entry.amount)
-            if entry.state != "running" and not self.cfg.is_local:
-                self.distant_cpu_s += entry.cpu_s
+
+    def _count(self, outcome: Outcome) -> None:
+        """Adds up the processor time of an attempt that ended elsewhere."""
+        entry = self.table.entry(outcome.task.id)
+        if entry is not None and entry.attempt == outcome.attempt and not self.cfg.is_local:
+            self.distant_cpu_s += entry.cpu_s
 
     def _executor_for(self, tasks: Sequence[Task]) -> Executor:
         """One task alone on this machine needs no other process."""
@@ -105,8 +110,7 @@ class Engine:
     def _raise(self, failed: list[Outcome], n_tasks: int) -> None:
         """One sentence on the first failure and on how many there are."""
         first = next((outcome for outcome in failed if outcome.state == "mistake"), failed[0])
-        is_all_of_it = len(failed) == n_tasks and len({outcome.error for outcome in failed}) == 1
-        others = "" if is_all_of_it else f" {len(failed)} of {n_tasks} jobs failed, the others are done."
+        others = "" if len(failed) == n_tasks else f" {len(failed)} of {n_tasks} jobs failed, the others are done."
         if first.state == "mistake":
             raise UserError(f"{first.error}{others}") from first.cause
         log = self.table.log_path(first.task.id)

@@ -1,7 +1,8 @@
 """Fitting one sparse autoencoder to one hook point, from the store.
 
 The loop reads: batch → losses → gradients → step → clocks → log → checkpoint. It can be killed at any moment; the
-next run starts from the last checkpoint and ends in the same bytes as one that was never interrupted.
+next run starts from the last checkpoint and ends in the same bytes as one that was never interrupted. Several processes
+may share it (`training.replicas`); the first of them writes.
 """
 
 from collections.abc import Callable
@@ -15,13 +16,14 @@ from torch import Tensor
 
 from hooks.store import Store
 from sae import artefact, saelens_format
-from sae.base import SAE, SAEOutput, variance
+from sae.base import SAE, Average, SAEOutput, variance
 from sae.build import build
 from sae.config import JumpReLUConfig, SAEConfig, TopKConfig
 from sae.errors import UserError
 from training import checkpoint
 from training.checkpoint import Clocks, Progress
 from training.config import TrackingConfig, TrainingConfig
+from training.replicas import ALONE, Replicas
 from training.schedule import lr_factor, sparsity_weight
 from training.stream import ActivationStream
 from training.tracking import Row, Tracker
@@ -83,6 +85,8 @@ class FitTask:
     """Name that W&B groups runs by; the run folder's if none."""
     until_step: int | None = None
     """Where to pause, for a comparison; the end if none."""
+    replicas: Replicas = ALONE
+    """Processes that share it, each with this task."""
 
     @property
     def name(self) -> str:
@@ -93,7 +97,7 @@ class FitTask:
         return f"train-{self.fit.hook_point}-{self.fit.sae_id}"
 
     def run(self, done: Callable[[int], None]) -> None:
-        fit(self.fit, self.tracking, done, self.group, self.until_step)
+        fit(self.fit, self.tracking, done, self.group, self.until_step, self.replicas)
 
 
 class State(NamedTuple):
@@ -111,6 +115,7 @@ def fit(
     done: Callable[[int], None],
     group: str | None = None,
     until_step: int | None = None,
+    replicas: Replicas = ALONE,
 ) -> None:
     """Trains, saves and records one autoencoder; does nothing where that is done.
 
@@ -120,17 +125,24 @@ def fit(
         done: Told the tokens of each step.
         group: Name that W&B groups it by.
         until_step: Pause there, with a checkpoint.
+        replicas: This process among those that share the work, all of which must call this.
 
     Raises:
-        UserError: The store is not the one the task was made for, too small, or training diverged.
+        UserError: The store is not the one the task was made for, too small, training diverged, or the processes cannot
+            share it.
     """
     if task.is_complete:
         return
+    replicas.refuse_uneven(task.training.batch_tokens)
     store = Store.open(task.run / "acts")
     stream = ActivationStream(store, task.hook_point, task.training, task.seed)
-    state = resume(task, stream)
+    state = resume(task, stream, replicas)
+    refuse_difference(task, state, state.progress.step, replicas)
     last = min(until_step or task.training.n_steps, task.training.n_steps)
     done(state.progress.step * task.training.batch_tokens)
+    if not replicas.leads:
+        train(task, state, stream, None, done, last, replicas)
+        return
     tracker = Tracker(task.folder / "history.jsonl", state.progress.log_bytes)
     summary = None
     settings = {
@@ -141,79 +153,111 @@ def fit(
     }
     try:
         tracker.open_wandb(tracking, task.run, f"{task.hook_point}/{task.sae_id}", group or task.run.name, settings)
-        summary = train(task, state, stream, tracker, done, last)
+        summary = train(task, state, stream, tracker, done, last, replicas)
         if last == task.training.n_steps:
-            finish(task, state.sae, stream, store, summary)
+            finish(task, state, stream, store, summary)
     finally:
         tracker.close(summary)
 
 
-def resume(task: Fit, stream: ActivationStream) -> State:
+def resume(task: Fit, stream: ActivationStream, replicas: Replicas) -> State:
     """The state of the last checkpoint, or a new one."""
-    sae = build(task.sae, stream.store.hook_points[task.hook_point])
+    sae = build(task.sae, stream.store.hook_points[task.hook_point]).to(replicas.device)
     groups = [{"params": [p], "lr_scale": sae.lr_scales.get(name, 1.0)} for name, p in sae.named_parameters()]
     optimiser = torch.optim.Adam(groups, lr=task.training.lr, fused=True)
     found = checkpoint.read(task.folder, sae, optimiser)
     if found is not None:
-        return State(sae, optimiser, *found)
+        clocks, progress = found
+        return State(
+            sae, optimiser, clocks, progress._replace(n_replicas=max(progress.n_replicas, replicas.n_replicas))
+        )
     generator = torch.Generator().manual_seed(task.seed)
-    sae.initialise(stream.sample(), generator, ENCODER_SCALE)
-    zeros = torch.zeros(sae.d_sae, dtype=torch.int64)
-    return State(sae, optimiser, Clocks(zeros, zeros.clone()), Progress(0, 0, 0))
+    sae.cpu().initialise(stream.sample(), generator, ENCODER_SCALE)  # on the CPU: the same bytes wherever it is trained
+    zeros = torch.zeros(sae.d_sae, dtype=torch.int64, device=replicas.device)
+    return State(
+        sae.to(replicas.device), optimiser, Clocks(zeros, zeros.clone()), Progress(0, 0, 0, replicas.n_replicas)
+    )
 
 
 def train(
-    task: Fit, state: State, stream: ActivationStream, tracker: Tracker, done: Callable[[int], None], last: int
+    task: Fit,
+    state: State,
+    stream: ActivationStream,
+    tracker: Tracker | None,
+    done: Callable[[int], None],
+    last: int,
+    replicas: Replicas,
 ) -> dict[str, float]:
-    """Runs the steps that remain until `last`; returns the last logged figures."""
+    """Runs the steps that remain until `last`; returns the last logged figures. Without a tracker, nothing is written."""
     cfg = task.training
     sae, optimiser, clocks, progress = state
-    window_tokens, row = progress.window_tokens, last_row(task.folder / "history.jsonl", progress.log_bytes)
-    for step, x in zip(range(progress.step, last), stream.batches(progress.step), strict=False):
+    window_tokens = progress.window_tokens
+    row = last_row(task.folder / "history.jsonl", progress.log_bytes) if tracker is not None else {}
+    for step, batch in zip(range(progress.step, last), stream.batches(progress.step), strict=False):
+        x = replicas.share(batch)
         dead = clocks.silent_tokens >= cfg.dead_window_tokens
         for group in optimiser.param_groups:
             group["lr"] = cfg.lr * lr_factor(step, cfg) * group["lr_scale"]
-        losses = sae.losses(x, dead, sparsity_weight(step, cfg))
+        losses = sae.losses(x, dead, sparsity_weight(step, cfg), replicas.average)
         refuse_divergence(losses.total, task, step)
-        optimiser.zero_grad(set_to_none=True)
-        losses.total.backward()
-        sae.project_gradients()
-        torch.nn.utils.clip_grad_norm_(sae.parameters(), cfg.gradient_clip)
-        optimiser.step()
-        sae.constrain()
-        tick(clocks, losses.output, len(x))
-        window_tokens += len(x)
+        descend(sae, optimiser, losses.total, cfg.gradient_clip, replicas)
+        tick(clocks, losses.output, len(batch), replicas)
+        window_tokens += len(batch)
         if (step + 1) % cfg.log_every_steps == 0 or step + 1 == cfg.n_steps:
-            density = clocks.fired.numpy() / window_tokens
-            row = log_row(step + 1, cfg, x, losses.output, losses.terms | {"loss": losses.total}, dead)
-            tracker.log(row, density)
+            terms = losses.terms | {"loss": losses.total}
+            row = log_row(step + 1, cfg, x, losses.output, terms, dead, replicas.average)
+            if tracker is not None:
+                tracker.log(row, clocks.fired.cpu().numpy() / window_tokens)
             clocks.fired.zero_()
             window_tokens = 0
         if (step + 1) % cfg.checkpoint_every_steps == 0 or step + 1 == last:
-            tracker.flush()
-            checkpoint.write(task.folder, sae, optimiser, clocks, Progress(step + 1, tracker.n_bytes, window_tokens))
-        done(len(x))
+            refuse_difference(task, state, step + 1, replicas)
+            if tracker is not None:
+                tracker.flush()
+                now = Progress(step + 1, tracker.n_bytes, window_tokens, progress.n_replicas)
+                checkpoint.write(task.folder, sae, optimiser, clocks, now)
+        done(len(batch))
     return row
 
 
-def tick(clocks: Clocks, output: SAEOutput, n_tokens: int) -> None:
-    """Counts where each feature fired."""
+def descend(
+    sae: SAE, optimiser: torch.optim.Optimizer, loss: Tensor, gradient_clip: float, replicas: Replicas = ALONE
+) -> None:
+    """One step of the optimiser down a loss."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    replicas.average_gradients(sae.parameters())
+    sae.project_gradients()
+    torch.nn.utils.clip_grad_norm_(sae.parameters(), gradient_clip)
+    optimiser.step()
+    sae.constrain()
+
+
+def tick(clocks: Clocks, output: SAEOutput, n_tokens: int, replicas: Replicas) -> None:
+    """Counts where each feature fired, in the whole batch."""
     fired = (output.feature_acts.detach() > 0).sum(dim=0)
+    replicas.add_up(fired)
     clocks.fired.add_(fired)
     clocks.silent_tokens.add_(n_tokens).masked_fill_(fired > 0, 0)
 
 
 def log_row(
-    step: int, cfg: TrainingConfig, x: Tensor, output: SAEOutput, terms: dict[str, Tensor], dead: Tensor
+    step: int,
+    cfg: TrainingConfig,
+    x: Tensor,
+    output: SAEOutput,
+    terms: dict[str, Tensor],
+    dead: Tensor,
+    average: Average,
 ) -> dict[str, float]:
     """The figures of one step."""
     with torch.no_grad():
-        residual = (x - output.reconstruction).square().sum(dim=1).mean()
+        residual = average((x - output.reconstruction).square().sum(dim=1).mean())
         row: Row = {
             "step": step,
             "n_tokens": step * cfg.batch_tokens,
-            "l0": float((output.feature_acts > 0).float().sum(dim=1).mean()),
-            "explained_variance": float(1 - residual / variance(x)),
+            "l0": float(average((output.feature_acts > 0).float().sum(dim=1).mean())),
+            "explained_variance": float(1 - residual / variance(x, average)),
             "dead_fraction": float(dead.float().mean()),
             "lr": cfg.lr * lr_factor(step - 1, cfg),
             "sparsity_weight": sparsity_weight(step - 1, cfg),
@@ -239,9 +283,16 @@ def refuse_divergence(loss: Tensor, task: Fit, step: int) -> None:
         )
 
 
-def finish(task: Fit, sae: SAE, stream: ActivationStream, store: Store, summary: dict[str, float]) -> None:
+def refuse_difference(task: Fit, state: State, step: int, replicas: Replicas) -> None:
+    """Stops where processes that share a fit are not at the same place of it."""
+    if replicas.n_replicas > 1:
+        found = checkpoint.fingerprint(task.key, step, state.sae, state.optimiser, state.clocks)
+        replicas.refuse_difference(found, f"{task.hook_point} {task.sae_id} at step {step}")
+
+
+def finish(task: Fit, state: State, stream: ActivationStream, store: Store, summary: dict[str, float]) -> None:
     """Saves the folded autoencoder, where it comes from, and, last, its training figures."""
-    model = store.origin["model"]
+    model, sae = store.origin["model"], state.sae.cpu()
     sae.fold(stream.input_scale)
     metadata = {
         "model_name": model["model"],
@@ -253,13 +304,13 @@ def finish(task: Fit, sae: SAE, stream: ActivationStream, store: Store, summary:
         "dataset_path": store.origin["corpus"]["name"],
     }
     saelens_format.save(sae, task.sae, task.folder, metadata)
-    artefact.write_json(task.folder / "origin.json", origin(task, stream))
+    artefact.write_json(task.folder / "origin.json", origin(task, stream, state.progress.n_replicas))
     artefact.write_json(task.folder / METRICS_FILE, summary)
 
 
-def origin(task: Fit, stream: ActivationStream) -> dict[str, Any]:
+def origin(task: Fit, stream: ActivationStream, n_replicas: int) -> dict[str, Any]:
     """What the autoencoder's figures rest on."""
-    return {
+    found = {
         "sae_id": task.sae_id,
         "key": task.key,
         "hook_point": task.hook_point,
@@ -275,3 +326,4 @@ def origin(task: Fit, stream: ActivationStream) -> dict[str, Any]:
         "clinlens": version("clinlens"),
         "torch": torch.__version__,
     }
+    return found | {"n_replicas": n_replicas} if n_replicas > 1 else found

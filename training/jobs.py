@@ -6,6 +6,7 @@ them. So progress, retries and the look from another terminal work the same on e
 """
 
 import ctypes
+import errno
 import logging
 import os
 import platform
@@ -153,8 +154,8 @@ def perform(
         try:
             task.run(done)
         except Exception as error:
-            state: State = "mistake" if isinstance(error, UserError) else "failure"
             words = describe(error)
+            state: State = "mistake" if isinstance(error, UserError) or is_disk_full(error) else "failure"
             note(log, words if state == "mistake" else f"{words}\n{frames(error)}")
             write(state, words)
             return Outcome(task, attempt, state, words, error)
@@ -163,10 +164,17 @@ def perform(
     return Outcome(task, attempt, "done")
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there was no room, or no quota left."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def describe(error: BaseException) -> str:
     """An error in words that hold no text of the corpus."""
     if isinstance(error, UserError):
         return str(error)
+    if is_disk_full(error):
+        return "The disk of the run folder is full, expected room. Free some and run the same command again; what is done is kept."
     kind = type(error).__name__
     return f"{kind}: {error}" if isinstance(error, SPEAKING) else kind
 

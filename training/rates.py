@@ -13,6 +13,7 @@ from hooks.windows import Tokens
 from sae.build import build
 from sae.config import SAEConfig
 from training.config import TrainingConfig
+from training.fit import descend
 
 CAPTURE_TOKENS = 4096
 STEPS = 3
@@ -45,12 +46,6 @@ def step_seconds(sae_cfg: SAEConfig, d_in: int, cfg: TrainingConfig) -> float:
     times = []
     for _ in range(STEPS + 1):  # the first one also makes the optimiser's state
         start = time.perf_counter()
-        losses = sae.losses(x, dead, 1.0)
-        optimiser.zero_grad(set_to_none=True)
-        losses.total.backward()
-        sae.project_gradients()
-        torch.nn.utils.clip_grad_norm_(sae.parameters(), cfg.gradient_clip)
-        optimiser.step()
-        sae.constrain()
+        descend(sae, optimiser, sae.losses(x, dead, 1.0).total, cfg.gradient_clip)
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])

@@ -52,7 +52,11 @@ class Meter:
     """What a stage says of itself."""
 
     distant_cpu_s: float = 0.0
-    """Processor time of jobs that ran on other machines."""
+    """Processor time of jobs that ran on other machines, or of replicas."""
+    distant_peak_bytes: int = 0
+    """Memory of replicas."""
+    n_replicas: int = 1
+    """Processes that shared the work, each with a GPU of its own where there are any."""
 
 
 @contextmanager
@@ -75,8 +79,8 @@ def measured(stage: str, run: Path) -> Iterator[Meter]:
             "started": started.isoformat(timespec="seconds"),
             "wall_s": round(wall, 2),
             "cpu_s": round(cpu_seconds() - cpu + meter.distant_cpu_s, 2),
-            "gpu_s": round(wall, 2) if has_gpu() else 0.0,
-            "peak_bytes": peak.bytes,
+            "gpu_s": round(wall * meter.n_replicas, 2) if has_gpu() else 0.0,
+            "peak_bytes": peak.bytes + meter.distant_peak_bytes,
         }
         path = run / FILE
         known = artefact.read_json(path)["stages"] if path.is_file() else []

@@ -81,20 +81,26 @@ class Report:
         bars.barh(list(self.figures), [f.value for f in values], xerr=errors, color="#4477aa")
         for number, figure in enumerate(values):
             bars.annotate(f" {figure.value:.2f}", (max(figure.high, 0), number), va="center")
-        bars.margins(x=0.15)
+        bars.margins(x=0.25)
         bars.axvline(1, color="black", linewidth=1)
         bars.invert_yaxis()
         bars.set_xscale("symlog", linthresh=1)
         for axis, table in zip(lines, self.tables, strict=True):
+            top = 1.1 * max(row[1] for row in table.rows)
             axis.plot([row[0] for row in table.rows], [row[1] for row in table.rows], marker="o", color="#4477aa")
-            axis.set(title=table.title.split(":")[0], xlabel=table.columns[0], ylabel=table.columns[1], ylim=(0, None))
+            axis.set(
+                title=table.title.split(":")[0],
+                xlabel=table.columns[0],
+                ylabel=table.columns[1],
+                ylim=(0, 1.1 * max(row[1] for row in table.rows)),
+            )
         fig.tight_layout()
         fig.savefig(path, dpi=120)
         pyplot.close(fig)
 
 
-def arguments_of(description: str | None) -> argparse.Namespace:
-    """What every benchmark takes."""
+def arguments_of(description: str | None, parts: tuple[str, ...] = ()) -> argparse.Namespace:
+    """What every benchmark takes; one of several parts can be asked for alone."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -103,6 +109,8 @@ def arguments_of(description: str | None) -> argparse.Namespace:
     parser.add_argument(
         "--plot", type=Path, metavar="FILE.png", help="draw the figures (and, in the full form, how cost grows)"
     )
+    if parts:
+        parser.add_argument("--part", choices=parts, help="this part alone; all of them if not given")
     return parser.parse_args()
 
 

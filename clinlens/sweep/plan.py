@@ -53,7 +53,9 @@ def plan(cfg: RunConfig) -> dict[str, Any]:
     assert cfg.sweep is not None  # noqa: S101 - `trials.read` saw to it
     prepare(cfg.engine.threads)
     is_advised = cfg.sweep.method == "bayes"
-    trials = [sweeps.trial_of(cfg, {})] * (cfg.sweep.run_cap or 1) if is_advised else sweeps.expanded(cfg)
+    # Where the metric will choose, as many random draws stand for what it may choose.
+    drawn = cfg.model_copy(update={"sweep": cfg.sweep.model_copy(update={"method": "random"})}) if is_advised else cfg
+    trials = sweeps.expanded(drawn)
     stores = [store_plan(some) for some in sweeps.by_store(cfg, trials).values()]
     total = {key: sum(one[key] for one in stores) for key in stores[0] if key != "folder"}
     n_workers = max(cfg.engine.n_workers if cfg.engine.is_local else cfg.engine.workers or 1, 1)

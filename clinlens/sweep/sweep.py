@@ -7,12 +7,13 @@ layers differ by more than settings do.
 
 import logging
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 from clinlens import config as configs
 from clinlens.config import RunConfig
-from clinlens.pipeline import Run, opened
+from clinlens.pipeline import Run, opened, refuse_replicas
 from clinlens.sweep import trials as sweeps
 from clinlens.sweep.config import EarlyTerminateConfig, MetricConfig
 from clinlens.sweep.points import Adviser
@@ -22,6 +23,7 @@ from sae.errors import JobFailed, UserError
 from training import evaluation
 from training.config import EngineConfig
 from training.fit import METRICS_FILE, Fit
+from training.replicas import launched
 
 log = logging.getLogger("clinlens")
 FILE = "sweep.json"
@@ -36,6 +38,7 @@ def sweep(cfg: RunConfig) -> dict[str, Any]:
         JobFailed: A trial failed for another reason, likewise.
     """
     assert cfg.sweep is not None  # noqa: S101 - `trials.read` saw to it
+    refuse_replicas(launched(os.environ))
     records: dict[str, Record] = {}
     failures: list[UserError | JobFailed] = []
     if cfg.sweep.method == "bayes":
@@ -76,13 +79,19 @@ def run_trials(
         own = some[0].cfg.model_copy(update={"sweep": cfg.sweep, "sae": cfg.sae, "training": cfg.training})
         with opened(own) as engine:
             run = Run(own, [trial.cfg for trial in some], engine, group=sweeps.sweep_id(cfg))
-            run.capture()
+            try:
+                run.capture()
+            except (UserError, JobFailed) as failure:  # other stores may do
+                failures.append(failure)
+                records |= {trial.id: lost_record(trial) for trial in some}
+                continue
             stopped = train(run, cfg, failures)
             done = [trial for trial in some if all(fit.is_complete for fit in fits_of(run, trial))]
             if done:
                 Run(own, [trial.cfg for trial in done], engine).evaluate()
             for trial in some:
                 records[trial.id] = record(run, trial, cfg, stopped)
+            refuse_unknown_metric(cfg, [records[trial.id] for trial in done])
             write_points(folder, list(records.values()))
             configs.write(own, folder)
 
@@ -175,6 +184,26 @@ def record(run: Run, trial: Trial, cfg: RunConfig, stopped: set[str]) -> Record:
         "metric": sum(values) / len(values) if values else None,
         "saes": saes,
     }
+
+
+def lost_record(trial: Trial) -> Record:
+    """A trial whose activations could not be captured."""
+    return {"id": trial.id, "point": trial.point, "state": "failed", "metric": None, "saes": []}
+
+
+def refuse_unknown_metric(cfg: RunConfig, records: list[Record]) -> None:
+    """Stops a sweep whose metric nothing has.
+
+    Raises:
+        UserError: It is no figure of the evaluation or of the log.
+    """
+    for one in records:
+        if one["metric"] is None:
+            known = sorted({key for sae in one["saes"] for key in sae["figures"]})
+            raise UserError(
+                f"sweep.metric.name is {metric_name(cfg)!r}, expected one of {', '.join(known)}. Correct it and run again; "
+                "what is trained is kept."
+            )
 
 
 def metric_name(cfg: RunConfig) -> str:

@@ -15,7 +15,7 @@ from clinlens import config as configs
 from clinlens.pipeline import Run, alone_in, opened
 from clinlens.sweep.points import Point
 from clinlens.sweep.sweep import sae_record
-from clinlens.sweep.trials import trial_of
+from clinlens.sweep.trials import folder_of, trial_of
 from sae.errors import UserError
 from training.config import EngineConfig, TrackingConfig
 from training.engine import Engine
@@ -34,7 +34,9 @@ def trial(path: Path, words: tuple[str, ...]) -> dict[str, Any]:
     Raises:
         UserError: The point is no such thing, or no config.
     """
-    cfg = trial_of(configs.read(path), point_of(words)).cfg
+    base, point = configs.read(path), point_of(words)
+    cfg = trial_of(base, point).cfg
+    cfg = cfg.model_copy(update={"folder": folder_of(cfg, point, base.folder)})
     if AGENT in os.environ:
         cfg = cfg.model_copy(update={"tracking": TrackingConfig(wandb="online", project=cfg.tracking.project)})
     alone = cfg.model_copy(update={"engine": EngineConfig(kind="inline", threads=cfg.engine.threads)})

@@ -142,18 +142,25 @@ def store_key(cfg: RunConfig) -> str:
 
 def by_store(cfg: RunConfig, trials: list[Trial]) -> dict[Path, list[Trial]]:
     """Run folder → its trials: the sweep's own folder, or one below it for each store."""
-    keys = {store_key(trial.cfg): None for trial in trials}
+    settings = cfg.sweep.flat if cfg.sweep is not None else {}
     found: dict[Path, list[Trial]] = {}
     for trial in trials:
-        key = store_key(trial.cfg)
-        folder = cfg.folder if len(keys) == 1 else cfg.folder / f"store-{key[:8]}"
+        folder = folder_of(trial.cfg, settings, cfg.folder)
         moved = trial.cfg.model_copy(update={"folder": folder})
         found.setdefault(folder, []).append(trial._replace(cfg=moved))
     return found
 
 
+def folder_of(trial: RunConfig, settings: Iterable[str], folder: Path) -> Path:
+    """Where a trial's activations and SAEs lie: one below the sweep's folder where its settings decide the store."""
+    decide = any(setting.split(".")[0] in STORE_SECTIONS for setting in settings)
+    return folder / f"store-{store_key(trial)[:8]}" if decide else folder
+
+
 def of_folder(cfg: RunConfig) -> list[RunConfig]:
     """The trials whose SAEs lie in a sweep's run folder, as its later stages see them."""
     path = cfg.folder / FILE
+    if cfg.sweep is not None and cfg.sweep.method == "bayes" and not path.is_file():
+        raise UserError(f"{cfg.folder} holds no finished sweep, expected {FILE}. Run `clinlens sweep` first.")
     trials = resolved(cfg, artefact.read_json(path)) if path.is_file() else expanded(cfg)
     return [trial.cfg for trial in trials if store_key(trial.cfg) == store_key(cfg)]

@@ -1,13 +1,14 @@
 """Engines: every job runs once, a dead worker is replaced, one job's failure is its own, logs hold no text."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sae.errors import JobFailed, UserError
-from tests.training.work import Add, Break, Die, Mistake, Wait
+from tests.training.work import Add, Break, Die, Full, Mistake, Wait
 from training.config import EngineConfig
 from training.engine import Engine
 from training.jobs import JobTable
@@ -90,6 +91,26 @@ def test_what_a_job_prints_goes_into_its_log(make: Callable[..., Engine], tmp_pa
         engine.run([Add(1, tmp_path), Add(2, tmp_path)], ignore)
     assert "adding 1\n" in (tmp_path / "jobs" / "sum-1.log").read_text()
     assert "adding 2\n" in (tmp_path / "jobs" / "sum-2.log").read_text()
+
+
+def test_a_worker_killed_between_two_jobs_or_before_it_read_its_order_is_replaced(
+    make: Callable[..., Engine], tmp_path: Path
+):
+    with make() as engine:
+        engine.run([Add(1, tmp_path), Add(2, tmp_path)], ignore)
+        for path in tmp_path.glob("*.pid"):
+            os.kill(int(path.read_text()), signal.SIGKILL)
+        engine.run([Add(3, tmp_path), Add(4, tmp_path), Add(5, tmp_path)], ignore)
+    assert {path.stem for path in tmp_path.glob("*.pid")} == {"1", "2", "3", "4", "5"}
+
+
+def test_a_full_disk_is_the_users_to_mend_and_not_tried_again(make: Callable[..., Engine], tmp_path: Path):
+    with (
+        make("inline") as engine,
+        pytest.raises(UserError, match=r"^The disk of the run folder is full, expected room"),
+    ):
+        engine.run([Full(1)], ignore)
+    assert (tmp_path / "jobs" / "sum-1.log").read_text().count("attempt") == 1
 
 
 def test_an_interrupt_ends_the_workers_at_once(make: Callable[..., Engine], tmp_path: Path):

@@ -13,7 +13,7 @@ from hooks.hook_points import parse
 from hooks.model import load
 from hooks.store import Store
 from sae import artefact
-from sae.base import SAE
+from sae.base import SAE, whole
 from sae.build import build
 from sae.config import TopKConfig
 from training.config import EvaluationConfig, TrackingConfig, TrainingConfig
@@ -36,7 +36,7 @@ class Halver(SAE):
     def activate(self, pre_acts):
         return torch.relu(pre_acts)
 
-    def losses(self, x, dead, sparsity_weight):
+    def losses(self, x, dead, sparsity_weight, average=whole):
         raise AssertionError("not trained")
 
 

@@ -130,7 +130,7 @@ def test_every_setting_that_decides_the_result_is_in_its_name(run: Path):
 
 
 def test_a_loss_that_is_no_number_stops_with_a_sentence(run: Path, monkeypatch: pytest.MonkeyPatch):
-    def broken(self, x, dead, sparsity_weight):
+    def broken(self, x, dead, sparsity_weight, average):
         output = self(x)
         return Losses(torch.tensor(torch.nan), {}, output)
 

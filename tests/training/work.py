@@ -1,5 +1,6 @@
 """Tasks for tests of engines; in a module of their own, so that workers can import them."""
 
+import errno
 import os
 import signal
 import time
@@ -59,6 +60,14 @@ class Mistake(Numbered):
 
     def run(self, done: Done) -> None:
         raise UserError("lower k")
+
+
+@dataclass(frozen=True)
+class Full(Numbered):
+    """Finds no room on the disk."""
+
+    def run(self, done: Done) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -62,8 +63,9 @@ class Processes(Executor):
         for worker in self._workers:
             if hastily:
                 worker.process.terminate()
-            elif worker.process.is_alive():
-                worker.pipe.send(None)
+            else:
+                with suppress(OSError):  # it is gone already
+                    worker.pipe.send(None)
         for worker in self._workers:
             worker.process.join(PATIENCE_S)
             worker.process.kill()
@@ -74,13 +76,16 @@ class Processes(Executor):
     @override
     def _hand_out(self) -> None:
         while self._waiting:
+            for worker in [one for one in self._workers if one.task is None and not one.process.is_alive()]:
+                self._discard(worker)  # killed between two jobs
             idle = next((worker for worker in self._workers if worker.task is None), None)
             if idle is None and len(self._workers) < self._n_workers:
                 idle = self._start()
             if idle is None:
                 return
             idle.task, idle.attempt = self._waiting.popleft()
-            idle.pipe.send((idle.task, idle.attempt))
+            with suppress(OSError):  # it died this moment; then its end is seen by `wait`
+                idle.pipe.send((idle.task, idle.attempt))
 
     def _start(self) -> Worker:
         ours, theirs = self._context.Pipe()
@@ -91,18 +96,22 @@ class Processes(Executor):
         self._workers.append(Worker(process, ours))
         return self._workers[-1]
 
+    def _discard(self, worker: Worker) -> None:
+        """Forgets a worker that died."""
+        worker.process.join()
+        worker.pipe.close()
+        self._workers.remove(worker)
+
     def _outcome(self, worker: Worker) -> Outcome:
         """What a worker reports, or that it died."""
         task, attempt, worker.task = worker.task, worker.attempt, None
         assert task is not None  # noqa: S101 - only busy workers are asked
         try:
             state, error = worker.pipe.recv() if worker.pipe.poll() else ("lost", None)
-        except EOFError:
+        except (EOFError, OSError):
             state, error = "lost", None
         if state == "lost":
-            worker.process.join()
-            self._workers.remove(worker)
-            worker.pipe.close()
+            self._discard(worker)
             error = f"its worker died ({death(worker.process.exitcode)})"
         return Outcome(task, attempt, state, error)
 

@@ -81,6 +81,8 @@ class RayCluster(Executor):
         task, attempt = self._running.pop(reference)
         try:
             state, error = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as failure:  # before the task began: a missing folder or package
+            return Outcome(task, attempt, "failure", type(failure.cause).__name__)
         except self._ray.exceptions.RayError as failure:  # the worker or its node is gone
             return Outcome(task, attempt, "lost", f"its worker died ({type(failure).__name__})")
         return Outcome(task, attempt, state, error)

@@ -107,8 +107,15 @@ class Slurm(Executor):
             return Outcome(running.task, running.attempt, entry.state, entry.error)
         if running.vanished is not None and time.monotonic() - running.vanished > GRACE_S:
             del self._running[job]
+            self._keep_last_words(job, running.task)
             return Outcome(running.task, running.attempt, "lost", f"Slurm ended it ({cause(job)})")
         return None
+
+    def _keep_last_words(self, job: str, task: Task) -> None:
+        """Puts what a job said outside our hands, e.g. before Python began, into its log."""
+        for path in sorted(self._folder.glob(f"{job}_*.err")):
+            with self._table.log_path(task.id).open("a", encoding="utf-8") as log:
+                log.writelines(path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)[-20:])
 
     def _look_at_queue(self) -> None:
         queue = queued()

@@ -180,6 +180,33 @@ def test_settings_of_the_capture_may_vary_too(folder: Path):
         assert len(Run(read(store)).fits) == 6  # two SAEs of the base config at three layers
 
 
+def test_a_store_that_cannot_be_made_leaves_the_others_done(folder: Path):
+    cfg = trials.read(
+        write(folder, parameters={"capture.context_tokens": {"values": [500, 16]}, "sae.k": {"value": 2}})
+    )
+    with pytest.raises(UserError, match="context_tokens=500"):
+        sweep(cfg)
+    states = [one["state"] for one in json.loads((cfg.folder / "sweep.json").read_text())["trials"]]
+    assert sorted(states) == ["done", "failed"]
+
+
+def test_a_plan_of_draws_led_by_the_metric_counts_every_trial(folder: Path):
+    pytest.importorskip("optuna", reason="no optuna here: pip install 'clinlens[bayes]'")
+    parameters = {"sae.architecture": {"value": "topk"}, "training.lr": {"min": 0.001, "max": 0.01}}
+    more = {"run_cap": 5, "parameters": parameters}
+    led, drawn = (plan(trials.read(write(folder, method=method, **more))) for method in ("bayes", "random"))
+    assert led["n_saes"] == drawn["n_saes"] == 15  # three layers each
+    assert led["train_tokens"] == drawn["train_tokens"]
+
+
+def test_a_metric_nothing_has_is_named_after_the_first_trials(folder: Path):
+    cfg = trials.read(write(folder, metric={"name": "explained_varience"}))
+    with pytest.raises(
+        UserError, match=r"sweep.metric.name is 'explained_varience', expected one of .*explained_variance"
+    ):
+        sweep(cfg)
+
+
 def test_draws_led_by_the_metric_are_the_same_again(folder: Path):
     pytest.importorskip("optuna", reason="no optuna here: pip install 'clinlens[bayes]'")
     cfg = trials.read(
