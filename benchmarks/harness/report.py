@@ -92,7 +92,7 @@ class Report:
                 title=table.title.split(":")[0],
                 xlabel=table.columns[0],
                 ylabel=table.columns[1],
-                ylim=(0, 1.1 * max(row[1] for row in table.rows)),
+                ylim=(0, top),
             )
         fig.tight_layout()
         fig.savefig(path, dpi=120)
