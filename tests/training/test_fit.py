@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb
 
 from hooks.store import Store
 from sae import saelens_format
@@ -179,6 +180,7 @@ def test_wandb_online_without_a_network_is_one_sentence(key: str, tmp_path: Path
 def test_wandb_offline_holds_the_same_figures_and_no_text(run: Path):
     cfg = CONFIGS[1]
     fit(task(run, cfg), TrackingConfig(wandb="offline"), nothing)
+    wandb.teardown()  # ends W&B's own process, which writes the file
     (log,) = run.glob("wandb/offline-run-*/run-*.wandb")
     deadline = time.monotonic() + 30
     while b"explained_variance" not in (data := log.read_bytes()) and time.monotonic() < deadline:
