@@ -256,8 +256,7 @@ BAD_INPUTS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "k too large": (
         ("train", "run.yaml", "--set", "sae.k=65"),
-        "k=65 features per token, but the SAE has only d_sae=64 (d_in=32 × expansion_factor=2). Lower k or raise expansion_factor. "
-        "3 of 9 jobs failed, the others are done.",
+        "k=65 features per token, but the SAE has only d_sae=64 (d_in=32 × expansion_factor=2). Lower k or raise expansion_factor.",
     ),
     "batch too large": (
         ("train", "run.yaml", "--set", "training.batch_tokens=100000", "--set", "training.n_tokens=100000"),
