@@ -308,7 +308,7 @@ def test_batches_that_cannot_be_shared_evenly_are_refused_in_one_sentence(acts: 
     with pytest.raises(
         UserError, match=r"^training.batch_tokens is 33, but torchrun started 2 processes, expected a mult"
     ):
-        fit(uneven, QUIET, nothing, Replicas(0, 2))
+        fit(uneven, QUIET, nothing, replicas=Replicas(0, 2))
     assert not uneven.folder.exists()
 
 
