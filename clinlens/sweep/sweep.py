@@ -5,6 +5,7 @@ pause at each look, the best 1/eta of those at the same hook point go on. They a
 layers differ by more than settings do.
 """
 
+import json
 import logging
 import math
 import os
@@ -86,7 +87,7 @@ def run_trials(
                 records |= {trial.id: lost_record(trial) for trial in some}
                 continue
             stopped = train(run, cfg, failures)
-            done = [trial for trial in some if all(fit.is_complete for fit in fits_of(run, trial))]
+            done = [trial for trial in some if all(fit.is_complete for fit in run.fits_of(trial.cfg))]
             if done:
                 Run(own, [trial.cfg for trial in done], engine).evaluate()
             for trial in some:
@@ -151,8 +152,6 @@ def standing(fit: Fit, metric: MetricConfig, step: int) -> float:
 
 def read_rows(path: Path) -> list[dict[str, float]]:
     """The rows of a training log."""
-    import json
-
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
@@ -164,14 +163,9 @@ def attempt(run: Run, fits: list[Fit], until_step: int | None, failures: list[Us
         failures.append(failure)
 
 
-def fits_of(run: Run, trial: Trial) -> list[Fit]:
-    """The SAEs of one trial."""
-    return run.fits_of(trial.cfg)
-
-
 def record(run: Run, trial: Trial, cfg: RunConfig, stopped: set[str]) -> Record:
     """What became of a trial."""
-    fits = fits_of(run, trial)
+    fits = run.fits_of(trial.cfg)
     state = "stopped" if any(fit.key in stopped for fit in fits) else "failed"
     state = "done" if all(fit.is_complete for fit in fits) else state
     saes = [sae_record(fit, cfg.folder) for fit in fits]
