@@ -1,6 +1,5 @@
 """A whole run: capture → train → evaluate → examples → report, each stage doing only what is missing."""
 
-import fcntl
 import fnmatch
 import logging
 import os
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -22,6 +20,7 @@ from analysis.gather import GatherExamples, words
 from clinlens import clinic, config
 from clinlens.clinic.notes import generate
 from clinlens.config import RunConfig
+from clinlens.folder import opened
 from clinlens.sweep import trials as sweeps
 from hooks import capture, chat, corpus, deidentification
 from hooks.config import CorpusConfig, ModelConfig
@@ -361,17 +360,6 @@ def refuse_replicas(replicas: Replicas) -> None:
         )
 
 
-@contextmanager
-def opened(cfg: RunConfig, *, patient: bool = False) -> Iterator[Engine]:
-    """A run folder to oneself, cleared of what a kill left half written, with an engine for its work."""
-    with alone_in(cfg.folder, patient=patient), Engine(cfg.engine, cfg.folder / "jobs") as engine:
-        for litter in () if patient else cfg.folder.rglob(".*.part"):  # the patient ones are not alone below the folder
-            litter.unlink(missing_ok=True)
-        if not (cfg.folder / config.FILE).is_file():
-            config.write(cfg, cfg.folder)
-        yield engine
-
-
 def chosen(captured: list[str], asked: tuple[str, ...] | None) -> list[str]:
     """The captured hook points that a config trains at.
 
@@ -401,26 +389,3 @@ def progress(label: str, total: int | None, unit: str) -> Iterator[Callable[[int
         total=total, desc=f"{label:9}", unit=unit, unit_scale=True, file=sys.stderr, mininterval=0.5, smoothing=0.05
     ) as bar:
         yield lambda amount: (bar.update(amount) and None) or None
-
-
-@contextmanager
-def alone_in(folder: Path, *, patient: bool = False) -> Iterator[None]:
-    """Holds the folder's lock; it goes with the process, however that ends.
-
-    Args:
-        folder: The folder.
-        patient: Whether to wait while another process holds it.
-
-    Raises:
-        UserError: Another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if patient else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise UserError(
-                f"{folder} is being written by another clinlens process, expected one at a time. "
-                "Wait for it, or give this run another `folder`."
-            ) from error
-        yield

@@ -6,17 +6,20 @@ When you want to know that a store means what TransformerLens means by a hook po
 import logging
 
 import torch
+from tqdm import tqdm
 
 from hooks.backend import UNLIKE, open_bridge
 from hooks.config import CaptureConfig
 from hooks.hook_points import parse
 from hooks.model import LanguageModel
+from hooks.shard import ShardReader
 from hooks.store import Store
 from hooks.windows import documents_of, frame_of, windows
 from sae.errors import UserError
 
 log = logging.getLogger("clinlens")
-N_WINDOWS = 4
+N_SHARDS, N_WINDOWS = 6, 4
+"""What is compared: windows of shards, the shards spread over both splits."""
 
 
 def transformer_lens_difference(store: Store, lm: LanguageModel) -> dict[str, float | None]:
@@ -38,9 +41,9 @@ def transformer_lens_difference(store: Store, lm: LanguageModel) -> dict[str, fl
     except UserError as error:  # BioGPT and ModernBERT, for two
         log.warning("%s", error)
         return found
-    shard = store.shards("held_out")[0]
     frame = frame_of(lm, CaptureConfig(**store.origin["capture"]))
-    for window in windows(documents_of(shard), frame)[:N_WINDOWS]:
+    chosen = [(shard, window) for shard in spread(store) for window in windows(documents_of(shard), frame)[:N_WINDOWS]]
+    for shard, window in tqdm(chosen, desc="verify", unit="window", disable=None):
         is_row = torch.ones(len(window.token_id), dtype=torch.bool)
         is_row[window.context] = False
         with torch.inference_mode():
@@ -52,4 +55,14 @@ def transformer_lens_difference(store: Store, lm: LanguageModel) -> dict[str, fl
             ours = shard.acts(name, window.rows.start, window.rows.stop)
             difference = float((ours - theirs).abs().max() / theirs.abs().max())
             found[name] = max(difference, found[name] or 0.0)
+    return found
+
+
+def spread(store: Store) -> list[ShardReader]:
+    """A few shards of each split, evenly spaced, first and last among them."""
+    found: list[ShardReader] = []
+    for split in ("train", "held_out"):
+        shards = store.shards(split)
+        n = min(len(shards), N_SHARDS // 2)
+        found += [shards[round(i * (len(shards) - 1) / max(n - 1, 1))] for i in range(n)]
     return found

@@ -112,7 +112,7 @@ class EngineConfig(Settings, frozen=True):
     )
     workers: PositiveInt | None = Field(
         default=None,
-        description="Jobs at once; one per core if unset, with ray and slurm as many as the cluster takes.",
+        description="Jobs at once; one per GPU or core if unset, with ray and slurm as many as the cluster takes.",
     )
     threads: PositiveInt = Field(
         default=1,

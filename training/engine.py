@@ -6,6 +6,7 @@ stop the others.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import assert_never
 
@@ -15,6 +16,7 @@ from training.executors.executor import Executor
 from training.executors.inline import Inline
 from training.executors.processes import Processes
 from training.jobs import Done, JobTable, Outcome, Task, prepare
+from training.resources import visible_gpus
 
 __all__ = ["Done", "Engine", "Task", "prepare"]
 
@@ -49,7 +51,17 @@ class Engine:
     @property
     def n_shares(self) -> int:
         """Into how many portions a large job is worth cutting."""
-        return self.cfg.n_workers * 4 if self.cfg.is_local else 64
+        return self._n_workers * 4 if self.cfg.is_local else 64
+
+    @cached_property
+    def _gpus(self) -> tuple[str, ...]:
+        """The GPUs of this machine, where the work stays on it."""
+        return visible_gpus() if self.cfg.kind == "processes" else ()
+
+    @property
+    def _n_workers(self) -> int:
+        """Jobs at once on this machine: one per GPU, since each holds a model, else as configured."""
+        return len(self._gpus) if self._gpus and self.cfg.workers is None else self.cfg.n_workers
 
     def run(self, tasks: Sequence[Task], done: Done) -> None:
         """Runs all tasks.
@@ -102,9 +114,9 @@ class Engine:
 
     def _executor_for(self, tasks: Sequence[Task]) -> Executor:
         """One task alone on this machine needs no other process."""
-        if self.cfg.is_local and (self.cfg.n_workers == 1 or len(tasks) <= 1):
+        if self.cfg.is_local and (self._n_workers == 1 or len(tasks) <= 1):
             return self._inline
-        self._executor = self._executor or build_executor(self.cfg, self.table)
+        self._executor = self._executor or build_executor(self.cfg, self.table, self._n_workers, self._gpus)
         return self._executor
 
     def _raise(self, failed: list[Outcome], n_tasks: int) -> None:
@@ -138,11 +150,11 @@ class Progress:
             self._shown = total
 
 
-def build_executor(cfg: EngineConfig, table: JobTable) -> Executor:
+def build_executor(cfg: EngineConfig, table: JobTable, n_workers: int, gpus: Sequence[str]) -> Executor:
     """The executor of an engine kind. Others than processes are imported here only: their packages are extras."""
     match cfg.kind:
         case "inline" | "processes":
-            return Processes(cfg.n_workers, cfg.threads, table)
+            return Processes(n_workers, cfg.threads, table, gpus)
         case "ray":
             from training.executors.ray_cluster import RayCluster
 

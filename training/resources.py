@@ -1,5 +1,6 @@
 """What a stage costs: wall time, processor time, memory; measured, not estimated."""
 
+import fcntl
 import os
 import platform
 import resource
@@ -82,9 +83,11 @@ def measured(stage: str, run: Path) -> Iterator[Meter]:
             "gpu_s": round(wall * meter.n_replicas, 2) if has_gpu() else 0.0,
             "peak_bytes": peak.bytes + meter.distant_peak_bytes,
         }
-        path = run / FILE
-        known = artefact.read_json(path)["stages"] if path.is_file() else []
-        artefact.write_json(path, {"machine": machine(), "stages": [*known, entry]})
+        with (run / ".resources.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # trials of one sweep may share the folder
+            path = run / FILE
+            known = artefact.read_json(path)["stages"] if path.is_file() else []
+            artefact.write_json(path, {"machine": machine(), "stages": [*known, entry]})
 
 
 def cpu_seconds() -> float:
@@ -105,6 +108,14 @@ def has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """Numbers of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES spells them."""
+    import torch
+
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return tuple(named or map(str, range(torch.cuda.device_count()))) if torch.cuda.is_available() else ()
 
 
 class PeakMemory(threading.Thread):

@@ -6,7 +6,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from clinlens.pipeline import Run, alone_in, progress
+from clinlens.folder import alone_in
+from clinlens.pipeline import Run, progress
 from clinlens.screening.review import render
 from hooks import deidentification, redaction
 from hooks.detectors import Detectors

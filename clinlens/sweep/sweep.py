@@ -14,7 +14,8 @@ from typing import Any
 
 from clinlens import config as configs
 from clinlens.config import RunConfig
-from clinlens.pipeline import Run, opened, refuse_replicas
+from clinlens.folder import opened
+from clinlens.pipeline import Run, refuse_replicas
 from clinlens.sweep import trials as sweeps
 from clinlens.sweep.config import EarlyTerminateConfig, MetricConfig
 from clinlens.sweep.points import Adviser

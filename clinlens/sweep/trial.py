@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from clinlens import config as configs
-from clinlens.pipeline import Run, alone_in, opened
+from clinlens.folder import alone_in, opened
+from clinlens.pipeline import Run
 from clinlens.sweep.points import Point
 from clinlens.sweep.sweep import sae_record
 from clinlens.sweep.trials import folder_of, trial_of

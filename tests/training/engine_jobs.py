@@ -10,7 +10,7 @@ from hooks.capture import Job
 from hooks.config import CaptureConfig, CorpusConfig, ModelConfig
 from hooks.model import load
 from sae.errors import UserError
-from tests.training.work import Add, Die, Mistake
+from tests.training.work import Add, Die, KilledInside, Mistake
 from training.config import EngineConfig
 from training.engine import Engine
 from training.jobs import JobTable
@@ -35,7 +35,7 @@ def run_every_kind_of_job(cfg: EngineConfig, folder: Path) -> None:
 
 
 def capture_gives_the_same_bytes(cfg: EngineConfig, model: Path, notes: Path, folder: Path) -> None:
-    """A real capture, its shards spread over the workers, beside the same capture in this process."""
+    """A real capture, spread over workers of which one is killed in mid-job, beside the same capture in this process."""
     job = Job(
         ModelConfig(name=str(model)),
         CorpusConfig(name=str(notes)),
@@ -45,12 +45,15 @@ def capture_gives_the_same_bytes(cfg: EngineConfig, model: Path, notes: Path, fo
     for kind, place in ((EngineConfig(kind="inline"), folder / "here"), (cfg, folder / "there")):
         plan = capture.prepare(job, corpus.read(job.corpus), load(job.model), place / "acts")
         with Engine(kind, place / "jobs") as engine:
-            engine.run(plan.tasks(2), lambda _amount: None)
+            first, *others = plan.tasks(2)
+            spread = [KilledInside(first, folder / "killed"), *others] if kind is cfg else [first, *others]
+            engine.run(spread, lambda _amount: None)
             assert (engine.distant_cpu_s > 0) is not kind.is_local
         capture.conclude(plan)
     here, there = (
         {path.name: path.read_bytes() for path in (folder / name / "acts").iterdir()} for name in ("here", "there")
     )
+    assert (folder / "killed").exists()
     assert len(here) > 4
     assert here == there
     shutil.rmtree(folder / "here")

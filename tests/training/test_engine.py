@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sae.errors import JobFailed, UserError
-from tests.training.work import Add, Break, Die, Full, Mistake, Wait
+from tests.training.engine_jobs import capture_gives_the_same_bytes
+from tests.training.work import Add, Break, Die, Full, Mistake, SeeGPUs, Wait
 from training.config import EngineConfig
 from training.engine import Engine
 from training.jobs import JobTable
@@ -120,3 +121,15 @@ def test_an_interrupt_ends_the_workers_at_once(make: Callable[..., Engine], tmp_
     with pytest.raises(KeyboardInterrupt), make() as engine:
         engine.run([Wait(1, 60, tmp_path), Wait(2, 60, tmp_path)], interrupt)
     assert not list(tmp_path.glob("*.pid"))
+
+
+def test_a_capture_whose_worker_is_killed_ends_in_the_same_bytes(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    capture_gives_the_same_bytes(EngineConfig(kind="processes", workers=2), tiny_model, tiny_corpus, tmp_path)
+
+
+def test_each_worker_has_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("training.engine.visible_gpus", lambda: ("3", "5"))
+    with Engine(EngineConfig(kind="processes"), tmp_path / "jobs") as engine:
+        engine.run([SeeGPUs(1, tmp_path), SeeGPUs(2, tmp_path)], ignore)
+    assert {path.read_text() for path in tmp_path.glob("*.gpu")} == {"3", "5"}
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ

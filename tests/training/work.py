@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sae.errors import UserError
-from training.jobs import Done
+from training.jobs import Done, Task
 
 
 @dataclass(frozen=True)
@@ -91,3 +91,38 @@ class Wait(Numbered):
             time.sleep(0.05)
             done(1)
         (self.folder / f"{self.number}.pid").write_text(str(os.getpid()))
+
+
+@dataclass(frozen=True)
+class KilledInside:
+    """Another task whose worker is killed the first time that it has got somewhere, while it writes in the background."""
+
+    task: Task
+    mark: Path
+
+    @property
+    def name(self) -> str:
+        return self.task.name
+
+    @property
+    def id(self) -> str:
+        return self.task.id
+
+    def run(self, done: Done) -> None:
+        def done_or_dead(amount: int) -> None:
+            done(amount)
+            if not self.mark.exists():
+                self.mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        self.task.run(done_or_dead)
+
+
+@dataclass(frozen=True)
+class SeeGPUs(Add):
+    """Leaves behind which GPUs its worker may use."""
+
+    def run(self, done: Done) -> None:
+        (self.folder / f"{self.number}.gpu").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "any"))
+        time.sleep(0.5)  # so that nobody has both jobs
+        done(1)

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -29,6 +30,8 @@ class Worker:
 
     process: BaseProcess
     pipe: Connection
+    gpu: str | None
+    """The only one it sees, of several."""
     task: Task | None = None
     attempt: int = 0
 
@@ -40,11 +43,12 @@ class Processes(Executor):
         n_workers: Processes at most.
         threads: Threads of each one's arithmetic.
         table: Where entries and logs go.
+        gpus: Numbers of the GPUs, of which each worker sees one; as many share one as it takes.
     """
 
-    def __init__(self, n_workers: int, threads: int, table: JobTable) -> None:
+    def __init__(self, n_workers: int, threads: int, table: JobTable, gpus: Sequence[str] = ()) -> None:
         super().__init__()
-        self._n_workers, self._threads, self._table = n_workers, threads, table
+        self._n_workers, self._threads, self._table, self._gpus = n_workers, threads, table, gpus
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[Worker] = []
 
@@ -89,11 +93,13 @@ class Processes(Executor):
 
     def _start(self) -> Worker:
         ours, theirs = self._context.Pipe()
-        arguments = (theirs, self._threads, os.getpid(), self._table)
+        taken = [worker.gpu for worker in self._workers]
+        gpu = min(self._gpus, key=taken.count, default=None)
+        arguments = (theirs, self._threads, os.getpid(), self._table, gpu)
         process = self._context.Process(target=serve, args=arguments, daemon=True)
         process.start()
         theirs.close()
-        self._workers.append(Worker(process, ours))
+        self._workers.append(Worker(process, ours, gpu))
         return self._workers[-1]
 
     def _discard(self, worker: Worker) -> None:
@@ -124,8 +130,10 @@ def death(exit_code: int | None) -> str:
     return f"exit code {exit_code}"
 
 
-def serve(pipe: Connection, threads: int, parent: int, table: JobTable) -> None:
+def serve(pipe: Connection, threads: int, parent: int, table: JobTable, gpu: str | None) -> None:
     """A worker's life: jobs come through the pipe until nothing comes."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # CUDA starts later, with the first job that needs it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     prepare(threads)
