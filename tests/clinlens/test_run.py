@@ -135,6 +135,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_worker(
     tiny_model: Path, tiny_corpus: Path, tmp_path: Path, engine: str
 ):
     config(tmp_path, tiny_model, tiny_corpus, engine={"kind": engine, "workers": 2})
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job hands on that it is ignored
     process = subprocess.Popen(
         [*CLINLENS, "run", "run.yaml"],
         cwd=tmp_path,

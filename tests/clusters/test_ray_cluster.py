@@ -1,6 +1,8 @@
 import os
 import signal
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,18 +38,33 @@ def node_after(seconds: float) -> str:
     return ray.get_runtime_context().get_node_id()
 
 
+def node_when_released(folder: str, number: int) -> str:
+    import time
+    from pathlib import Path
+
+    Path(folder, f"begun-{number}").touch()
+    while not Path(folder, "released").exists():
+        time.sleep(0.05)
+    return ray.get_runtime_context().get_node_id()
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_tasks_run_on_both_nodes_and_deaths_of_a_worker_and_of_a_node_are_told_apart(driver: RayCluster) -> None:
+def test_tasks_run_on_both_nodes_and_deaths_of_a_worker_and_of_a_node_are_told_apart(
+    driver: RayCluster, tmp_path: Path
+) -> None:
     work = remote(node_after)
     assert len(set(ray.get([work.remote(0.5) for _ in range(2)]))) == 2
     with pytest.raises(ray.exceptions.WorkerCrashedError):
         ray.get(remote(die).remote())
-    tasks = [work.remote(4) for _ in range(2)]
-    ray.wait([work.options(num_cpus=0).remote(0.5)])  # both tasks are under way by now
+    tasks = [remote(node_when_released).remote(str(tmp_path), number) for number in range(2)]
+    while len(list(tmp_path.glob("begun-*"))) < 2:
+        time.sleep(0.05)
     driver.remove_node()
+    ray.wait(tasks)  # until the loss is seen; the other one still waits
+    (tmp_path / "released").touch()
     outcomes = []
     for task in tasks:
         try:
