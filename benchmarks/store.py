@@ -45,8 +45,8 @@ from sae.build import build
 from sae.config import TopKConfig
 from training.config import TrainingConfig
 from training.engine import prepare
-from training.fit import descend
 from training.stream import BLOCK_ROWS, ActivationStream
+from training.trainee import descend
 
 POINT = "blocks.3.hook_resid_post"
 WIDTH = 512

@@ -9,7 +9,7 @@ from hooks.store import Store
 from sae import artefact, saelens_format
 from sae.errors import UserError
 from training.evaluation import rows
-from training.fit import Fit
+from training.spec import Fit
 
 FILES = (saelens_format.CONFIG_FILE, saelens_format.WEIGHTS_FILE, "origin.json", "metrics.json", "evaluation.json")
 TOLERANCE = 1e-5

@@ -32,9 +32,10 @@ from sae.errors import UserError
 from training import evaluation
 from training.engine import Engine, Task, prepare
 from training.evaluation import Evaluate
-from training.fit import Fit, FitTask
+from training.fit import FitTask, together
 from training.replicas import Cost, Replicas, launched
 from training.resources import Meter, PeakMemory, measured
+from training.spec import Fit
 
 log = logging.getLogger("clinlens")
 EMBEDDED = "clinic"
@@ -178,7 +179,8 @@ class Run:
         n_tokens = sum(n * fit.training.batch_tokens for n, fit in zip(steps, missing, strict=True))
         log.info("train: %d of %d SAEs to fit, %s tokens in all", len(missing), len(self.fits), f"{n_tokens:,}")
         with self.measured("train") as meter:
-            tasks = [FitTask(fit, self.cfg.tracking, self.group, until_step, self.replicas) for fit in missing]
+            groups = together(missing, self._engine.n_workers if self.replicas.n_replicas == 1 else len(missing))
+            tasks = [FitTask(fits, self.cfg.tracking, self.group, until_step, self.replicas) for fits in groups]
             self.work("train", tasks, n_tokens, "tok")
             elsewhere, meter.n_replicas = self.replicas.cost_elsewhere(Cost(0, 0)), self.replicas.n_replicas
             self._engine.distant_cpu_s += elsewhere.cpu_s
@@ -192,7 +194,7 @@ class Run:
             peak.start()
             missing = [fit for fit in self.fits if not fit.is_complete]
             for fit in missing:
-                FitTask(fit, self.cfg.tracking, replicas=self.replicas).run(lambda _amount: None)
+                FitTask((fit,), self.cfg.tracking, replicas=self.replicas).run(lambda _amount: None)
             peak.stop()
             if missing:
                 self.replicas.cost_elsewhere(Cost(time.process_time() - cpu, peak.bytes))

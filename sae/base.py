@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from sae.sparse.engine import Encoder, SparseEngine
 
 Average = Callable[[Tensor], Tensor]
 """Averages a mean over the rows that are here with the same mean over as many rows elsewhere.
@@ -37,14 +39,20 @@ class SAEOutput(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """What one training step minimises."""
+    """What one training step minimises, and what it saw."""
 
     total: Float[Tensor, ""]
     """The sum that is differentiated."""
     terms: dict[str, Float[Tensor, ""]]
     """Its parts by name, weights applied, for the log."""
-    output: SAEOutput
-    """The pass they were computed from."""
+    reconstruction: Float[Tensor, "batch d_in"]
+    """x̂."""
+    fired: Int[Tensor, "d_sae"]
+    """Tokens on which each feature was active."""
+    n_codes: int
+    """Entries of [batch, d_sae] that take part in the gradient: what a sparse step has to work on."""
+    least_active: Float[Tensor, ""] | None = None
+    """The smallest activation kept, where an architecture learns its threshold from it."""
 
 
 class SAE(nn.Module, ABC):
@@ -60,6 +68,8 @@ class SAE(nn.Module, ABC):
     W_dec: Float[Tensor, "d_sae d_in"]
     b_dec: Float[Tensor, "d_in"]
 
+    is_always_sparse: ClassVar[bool] = False
+    """Whether the number of active features is bounded beforehand, so that every training step can be sparse."""
     decoder_has_unit_norm: bool = True
     """Whether training holds every row of W_dec at norm 1."""
     lr_scales: ClassVar[dict[str, float]] = {}
@@ -69,7 +79,7 @@ class SAE(nn.Module, ABC):
 
     def __init__(self, d_in: int, d_sae: int) -> None:
         super().__init__()
-        self.W_enc = nn.Parameter(torch.zeros(d_in, d_sae))
+        self.W_enc = nn.Parameter(torch.zeros(d_sae, d_in).T)  # one feature, one piece of memory
         self.b_enc = nn.Parameter(torch.zeros(d_sae))
         self.W_dec = nn.Parameter(torch.zeros(d_sae, d_in))
         self.b_dec = nn.Parameter(torch.zeros(d_in))
@@ -85,6 +95,15 @@ class SAE(nn.Module, ABC):
     def pre_acts(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
         """Encoder output before the activation function."""
         return (x - self.b_dec) @ self.W_enc + self.b_enc
+
+    def pre_acts_of(self, x: Float[Tensor, "*batch d_in"], features: Int[Tensor, "n"]) -> Float[Tensor, "*batch n"]:
+        """Pre-activations of some features only."""
+        return (x - self.b_dec) @ self.W_enc.T.index_select(0, features).T + self.b_enc[features]
+
+    @property
+    def encoder(self) -> Encoder:
+        """What the sparse engine needs of the encoder."""
+        return Encoder(self.W_enc, self.b_enc, self.b_dec)
 
     @abstractmethod
     def activate(self, pre_acts: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_sae"]:
@@ -110,7 +129,7 @@ class SAE(nn.Module, ABC):
         sparsity_weight: float,
         average: Average = whole,
     ) -> Losses:
-        """The training loss of a batch.
+        """The training loss of a batch, written as in the paper: the reference for `sparse_losses`.
 
         Args:
             x: Inputs, scaled to a mean norm of √d_in.
@@ -118,6 +137,28 @@ class SAE(nn.Module, ABC):
             sparsity_weight: 0 to 1, the sparsity penalty's warm-up.
             average: Completes means over `x`, where `x` is a part of the batch.
         """
+
+    @abstractmethod
+    def sparse_losses(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        dead: Bool[Tensor, "d_sae"],
+        sparsity_weight: float,
+        engine: SparseEngine,
+        average: Average = whole,
+    ) -> Losses:
+        """The same loss with the same gradients, computed on the active features only.
+
+        Args:
+            x: Inputs, without gradient.
+            dead: Features that have not fired for a while.
+            sparsity_weight: 0 to 1, the sparsity penalty's warm-up.
+            engine: Selects the active features, and knows their gradients.
+            average: Completes means over `x`, where `x` is a part of the batch.
+        """
+
+    def observe(self, losses: Losses) -> None:
+        """Told of every training step's losses, for what is learned without a gradient."""
 
     @torch.no_grad()
     def initialise(self, sample: Float[Tensor, "n d_in"], generator: torch.Generator, encoder_scale: float) -> None:
@@ -141,8 +182,8 @@ class SAE(nn.Module, ABC):
         Source: Bricken et al. 2023, "Towards Monosemanticity", appendix on the optimiser.
         """
         if self.decoder_has_unit_norm and self.W_dec.grad is not None:
-            along = (self.W_dec.grad * self.W_dec).sum(dim=1, keepdim=True)
-            self.W_dec.grad -= along * self.W_dec
+            along = torch.linalg.vecdot(self.W_dec.grad, self.W_dec)
+            self.W_dec.grad.addcmul_(self.W_dec, along[:, None], value=-1)
 
     @torch.no_grad()
     def constrain(self) -> None:

@@ -3,9 +3,20 @@
 from typing import assert_never
 
 from sae.base import SAE
-from sae.config import JumpReLUConfig, L1Config, SAEConfig, TopKConfig
+from sae.batchtopk import BatchTopKSAE
+from sae.config import (
+    BatchTopKConfig,
+    GatedConfig,
+    JumpReLUConfig,
+    L1Config,
+    MatryoshkaConfig,
+    SAEConfig,
+    TopKConfig,
+)
+from sae.gated import GatedSAE
 from sae.jumprelu import JumpReLUSAE
 from sae.l1 import L1SAE
+from sae.matryoshka import MatryoshkaSAE
 from sae.topk import TopKSAE
 
 
@@ -28,5 +39,11 @@ def build(cfg: SAEConfig, d_in: int, d_sae: int | None = None) -> SAE:
             return TopKSAE(cfg, d_in, width)
         case JumpReLUConfig():
             return JumpReLUSAE(cfg, d_in, width)
+        case BatchTopKConfig():
+            return BatchTopKSAE(cfg, d_in, width)
+        case MatryoshkaConfig():
+            return MatryoshkaSAE(cfg, d_in, width)
+        case GatedConfig():
+            return GatedSAE(cfg, d_in, width)
         case _:
             assert_never(cfg)

@@ -42,6 +42,47 @@ class TopKConfig(SAESettings, frozen=True):
     )
 
 
+class BatchTopKConfig(SAESettings, frozen=True):
+    """The k · batch largest pre-activations of a batch are kept, so that tokens differ in their number of features."""
+
+    architecture: Literal["batchtopk"] = "batchtopk"
+    k: PositiveInt = Field(default=16, description="Features kept per token, on average.")
+    aux_k: PositiveInt | None = Field(
+        default=None,
+        description="Dead features that reconstruct the residual error; the power of two nearest d_in / 2 if unset.",
+    )
+    aux_coefficient: NonNegativeFloat = Field(
+        default=1 / 32, description="Weight of the auxiliary loss for dead features."
+    )
+
+
+class MatryoshkaConfig(SAESettings, frozen=True):
+    """BatchTopK whose first features reconstruct alone, in nested groups."""
+
+    architecture: Literal["matryoshka"] = "matryoshka"
+    k: PositiveInt = Field(default=16, description="Features kept per token, on average.")
+    prefixes: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        default=(1 / 16, 1 / 8, 1 / 4, 1 / 2),
+        description="Shares of the features that must reconstruct alone; all of them always do.",
+    )
+    aux_k: PositiveInt | None = Field(
+        default=None,
+        description="Dead features that reconstruct the residual error; the power of two nearest d_in / 2 if unset.",
+    )
+    aux_coefficient: NonNegativeFloat = Field(
+        default=1 / 32, description="Weight of the auxiliary loss for dead features."
+    )
+
+
+class GatedConfig(SAESettings, frozen=True):
+    """A gate says which features are active, a magnitude how strongly; the penalty acts on the gate."""
+
+    architecture: Literal["gated"] = "gated"
+    l1_coefficient: NonNegativeFloat = Field(
+        default=2.0, description="Weight of the L1 penalty on the gate, for inputs scaled to a mean norm of √d_in."
+    )
+
+
 class JumpReLUConfig(SAESettings, frozen=True):
     """Features above a learned threshold are kept, and the penalty counts them."""
 
@@ -66,4 +107,7 @@ class JumpReLUConfig(SAESettings, frozen=True):
     )
 
 
-SAEConfig = Annotated[L1Config | TopKConfig | JumpReLUConfig, Field(discriminator="architecture")]
+SAEConfig = Annotated[
+    L1Config | TopKConfig | JumpReLUConfig | BatchTopKConfig | MatryoshkaConfig | GatedConfig,
+    Field(discriminator="architecture"),
+]

@@ -25,8 +25,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sae.base import SAE, Average, Losses, SAEOutput, squared_error, variance, whole
+from sae.base import SAE, Average, Losses, squared_error, variance, whole
 from sae.config import JumpReLUConfig
+from sae.sparse.engine import SparseEngine
 
 QUANTILE_ROWS = 8192
 """Rows from which the first thresholds are estimated; the quantile's error is then far below what training moves."""
@@ -35,10 +36,10 @@ SMALLEST_THRESHOLD = 1e-4
 
 
 class JumpAndCount(torch.autograd.Function):
-    """JumpReLU_θ(π) and ‖f‖₀ (mean over the batch), with the straight-through gradients in θ.
+    """JumpReLU_θ(π) and ‖f‖₀ (summed), with the straight-through gradients in θ, for pre-activations of any shape.
 
     Both in one function, since both gradients rest on which π lie within ε / 2 of θ. The L0 norm gives π no gradient,
-    as in the paper.
+    as in the paper. Entries below θ − ε / 2 neither give nor get anything: a sparse step can leave them out.
     """
 
     @staticmethod
@@ -46,15 +47,15 @@ class JumpAndCount(torch.autograd.Function):
         active = pre_acts > threshold
         ctx.save_for_backward(pre_acts, threshold, active)
         ctx.bandwidth = bandwidth
-        return pre_acts * active, active.sum() / len(pre_acts)
+        return pre_acts * active, active.sum().to(pre_acts.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
         grad_acts, grad_l0 = grad_outputs
         pre_acts, threshold, active = ctx.saved_tensors
         near = (pre_acts - threshold).abs_() < ctx.bandwidth / 2
-        pull = threshold * (grad_acts * near).sum(dim=0) + grad_l0 * near.sum(dim=0) / len(pre_acts)
-        return grad_acts * active, -pull / ctx.bandwidth, None
+        pull = (threshold * grad_acts).add_(grad_l0).mul_(near)
+        return grad_acts * active, pull.mul_(-1 / ctx.bandwidth), None
 
 
 class JumpReLUSAE(SAE):
@@ -90,21 +91,55 @@ class JumpReLUSAE(SAE):
         average: Average = whole,
     ) -> Losses:
         pre_acts = self.pre_acts(x)
-        feature_acts, l0 = JumpAndCount.apply(pre_acts, self.threshold, self.cfg.bandwidth)  # pyright: ignore
+        feature_acts, active = JumpAndCount.apply(  # pyright: ignore[reportGeneralTypeIssues]
+            pre_acts, self.threshold.expand_as(pre_acts), self.cfg.bandwidth
+        )
+        n_codes = int((pre_acts.detach() > self.threshold.detach() - self.cfg.bandwidth / 2).sum())
         reconstruction = self.decode(feature_acts)
+        total, terms = self.objective(x, reconstruction, active / len(x), dead, sparsity_weight, average)
+        return Losses(total, terms, reconstruction, (feature_acts > 0).sum(dim=0), n_codes)
+
+    @override
+    def sparse_losses(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        dead: Bool[Tensor, "d_sae"],
+        sparsity_weight: float,
+        engine: SparseEngine,
+        average: Average = whole,
+    ) -> Losses:
+        pre_acts = engine.above(x, self.encoder, self.threshold - self.cfg.bandwidth / 2)
+        values, active = JumpAndCount.apply(  # pyright: ignore[reportGeneralTypeIssues]
+            pre_acts.values, pre_acts.of(self.threshold), self.cfg.bandwidth
+        )
+        feature_acts = pre_acts.with_values(values)
+        reconstruction = feature_acts.decode(self.W_dec) + self.b_dec
+        total, terms = self.objective(x, reconstruction, active / len(x), dead, sparsity_weight, average)
+        return Losses(total, terms, reconstruction, feature_acts.fired, len(values))
+
+    def objective(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        reconstruction: Float[Tensor, "batch d_in"],
+        l0: Float[Tensor, ""],
+        dead: Bool[Tensor, "d_sae"],
+        sparsity_weight: float,
+        average: Average,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Steps 2 and 3: the loss and its terms."""
         mse = squared_error(x, reconstruction, average) / variance(x, average).clamp_min(1e-12)
         l0 = average(l0)
         penalty = l0 if self.cfg.target_l0 is None else (l0 / self.cfg.target_l0 - 1).square()
         sparsity = sparsity_weight * self.cfg.l0_coefficient * penalty
-        revival = self.cfg.pre_act_coefficient * average(self.depth_below(pre_acts, dead))
-        terms = {"mse": mse, "l0_penalty": sparsity, "pre_act": revival}
-        return Losses(mse + sparsity + revival, terms, SAEOutput(feature_acts, reconstruction))
+        revival = self.cfg.pre_act_coefficient * average(self.depth_below(x, dead))
+        return mse + sparsity + revival, {"mse": mse, "l0_penalty": sparsity, "pre_act": revival}
 
-    def depth_below(self, pre_acts: Float[Tensor, "batch d_sae"], dead: Bool[Tensor, "d_sae"]) -> Float[Tensor, ""]:
+    def depth_below(self, x: Float[Tensor, "batch d_in"], dead: Bool[Tensor, "d_sae"]) -> Float[Tensor, ""]:
         """How far dead features' pre-activations lie below their thresholds, summed over features, mean over tokens."""
-        if not bool(dead.any()):
-            return pre_acts.new_zeros(())
-        return torch.relu(self.threshold[dead] - pre_acts[:, dead]).mean(dim=0).sum()
+        features = dead.nonzero().squeeze(1)
+        if len(features) == 0:
+            return x.new_zeros(())
+        return torch.relu(self.threshold[features] - self.pre_acts_of(x, features)).mean(dim=0).sum()
 
     @override
     @torch.no_grad()

@@ -15,8 +15,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from sae.base import SAE, Average, Losses, SAEOutput, squared_error, whole
+from sae.base import SAE, Average, Losses, squared_error, whole
 from sae.config import L1Config
+from sae.sparse.engine import SparseEngine
 
 
 class L1SAE(SAE):
@@ -40,8 +41,26 @@ class L1SAE(SAE):
         sparsity_weight: float,
         average: Average = whole,
     ) -> Losses:
-        feature_acts, reconstruction = output = self(x)
+        feature_acts, reconstruction = self(x)
         mse = squared_error(x, reconstruction, average)
         sparsity = average(feature_acts.mean(dim=0) @ self.W_dec.norm(dim=1))
         l1 = sparsity_weight * self.cfg.l1_coefficient * sparsity
-        return Losses(mse + l1, {"mse": mse, "l1": l1}, SAEOutput(*output))
+        fired = (feature_acts > 0).sum(dim=0)
+        return Losses(mse + l1, {"mse": mse, "l1": l1}, reconstruction, fired, int(fired.sum()))
+
+    @override
+    def sparse_losses(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        dead: Bool[Tensor, "d_sae"],
+        sparsity_weight: float,
+        engine: SparseEngine,
+        average: Average = whole,
+    ) -> Losses:
+        pre_acts = engine.above(x, self.encoder, torch.zeros_like(self.b_enc))
+        feature_acts = pre_acts.with_values(torch.relu(pre_acts.values))
+        reconstruction = feature_acts.decode(self.W_dec) + self.b_dec
+        mse = squared_error(x, reconstruction, average)
+        sparsity = average(feature_acts.values @ feature_acts.of(self.W_dec.norm(dim=1)) / len(x))
+        l1 = sparsity_weight * self.cfg.l1_coefficient * sparsity
+        return Losses(mse + l1, {"mse": mse, "l1": l1}, reconstruction, feature_acts.fired, len(pre_acts.values))

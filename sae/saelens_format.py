@@ -15,12 +15,19 @@ from safetensors.torch import save as to_safetensors
 from sae import artefact
 from sae.base import SAE
 from sae.build import build
-from sae.config import JumpReLUConfig, L1Config, SAEConfig, TopKConfig
+from sae.config import GatedConfig, JumpReLUConfig, L1Config, SAEConfig, TopKConfig
 from sae.errors import UserError
 
 CONFIG_FILE = "cfg.json"
 WEIGHTS_FILE = "sae_weights.safetensors"
-ARCHITECTURE_NAMES = {"l1": "standard", "topk": "topk", "jumprelu": "jumprelu"}
+ARCHITECTURE_NAMES = {
+    "l1": "standard",
+    "topk": "topk",
+    "jumprelu": "jumprelu",
+    "gated": "gated",
+    "batchtopk": "jumprelu",  # with the threshold it has learned; so does sae-lens
+    "matryoshka": "jumprelu",
+}
 FORMAT_VERSION = "6.54.12"
 """The sae-lens release whose semantics these files follow; below 6.0 its loader would rewrite the config."""
 
@@ -53,7 +60,7 @@ def save(sae: SAE, cfg: SAEConfig, folder: Path, metadata: dict[str, Any]) -> No
 
 
 def load(folder: Path) -> SAE:
-    """Reads an autoencoder that this module or SAELens saved (standard, topk or jumprelu).
+    """Reads an autoencoder that this module or SAELens saved (standard, topk, jumprelu or gated).
 
     Raises:
         UserError: The folder is no SAE, or one whose settings would give other features here than in SAELens.
@@ -78,8 +85,10 @@ def config_of(settings: dict[str, Any], path: Path) -> SAEConfig:
             return TopKConfig(k=settings["k"])
         case "jumprelu":
             return JumpReLUConfig()
+        case "gated":
+            return GatedConfig()
         case other:
-            known = ", ".join(sorted(ARCHITECTURE_NAMES.values()))
+            known = ", ".join(sorted(set(ARCHITECTURE_NAMES.values())))
             raise UserError(
                 f"{path} says architecture {other!r}, expected one of {known}. Convert it with sae-lens first."
             )

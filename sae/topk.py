@@ -18,9 +18,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from sae.base import SAE, Average, Losses, SAEOutput, squared_error, variance, whole
-from sae.config import TopKConfig
+from sae.base import SAE, Average, Losses, squared_error, variance, whole
+from sae.config import BatchTopKConfig, MatryoshkaConfig, TopKConfig
 from sae.errors import UserError
+from sae.sparse.engine import SparseEngine
 
 
 def keep_top(pre_acts: Float[Tensor, "*batch d_sae"], k: int) -> Float[Tensor, "*batch d_sae"]:
@@ -29,18 +30,34 @@ def keep_top(pre_acts: Float[Tensor, "*batch d_sae"], k: int) -> Float[Tensor, "
     return torch.zeros_like(pre_acts).scatter(-1, indices, torch.relu(values))
 
 
+def refuse_large_k(cfg: TopKConfig | BatchTopKConfig | MatryoshkaConfig, d_in: int, d_sae: int) -> None:
+    """Stops where more features should be active than there are.
+
+    Raises:
+        UserError: k is larger than d_sae.
+    """
+    if cfg.k > d_sae:
+        raise UserError(
+            f"k={cfg.k} features per token, but the SAE has only d_sae={d_sae} "
+            f"(d_in={d_in} × expansion_factor={cfg.expansion_factor}). Lower k or raise expansion_factor."
+        )
+
+
+def aux_k_of(cfg: TopKConfig | BatchTopKConfig | MatryoshkaConfig, d_in: int, d_sae: int) -> int:
+    """Dead features that the auxiliary loss reconstructs with."""
+    return min(cfg.aux_k or 2 ** round(math.log2(max(d_in / 2, 1))), d_sae)
+
+
 class TopKSAE(SAE):
     """Exactly k features per token (fewer where fewer than k pre-activations are positive)."""
 
+    is_always_sparse = True
+
     def __init__(self, cfg: TopKConfig, d_in: int, d_sae: int) -> None:
         super().__init__(d_in, d_sae)
-        if cfg.k > d_sae:
-            raise UserError(
-                f"k={cfg.k} features per token, but the SAE has only d_sae={d_sae} "
-                f"(d_in={d_in} × expansion_factor={cfg.expansion_factor}). Lower k or raise expansion_factor."
-            )
+        refuse_large_k(cfg, d_in, d_sae)
         self.cfg = cfg
-        self.aux_k = min(cfg.aux_k or 2 ** round(math.log2(max(d_in / 2, 1))), d_sae)
+        self.aux_k = aux_k_of(cfg, d_in, d_sae)
 
     @override
     def activate(self, pre_acts: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_sae"]:
@@ -54,30 +71,56 @@ class TopKSAE(SAE):
         sparsity_weight: float,
         average: Average = whole,
     ) -> Losses:
-        pre_acts = self.pre_acts(x)
-        feature_acts = self.activate(pre_acts)
-        reconstruction = self.decode(feature_acts)
-        mse = squared_error(x, reconstruction, average) / variance(x, average).clamp_min(1e-12)
-        auxk = self.cfg.aux_coefficient * self.auxiliary_loss(x - reconstruction, pre_acts, dead, average)
-        return Losses(mse + auxk, {"mse": mse, "auxk": auxk}, SAEOutput(feature_acts, reconstruction))
+        feature_acts = self.activate(self.pre_acts(x))
+        total, terms, reconstruction = self.objective(x, self.decode(feature_acts), dead, average)
+        return Losses(total, terms, reconstruction, (feature_acts > 0).sum(dim=0), self.cfg.k * len(x))
 
-    def auxiliary_loss(
+    @override
+    def sparse_losses(
         self,
-        error: Float[Tensor, "batch d_in"],
-        pre_acts: Float[Tensor, "batch d_sae"],
+        x: Float[Tensor, "batch d_in"],
         dead: Bool[Tensor, "d_sae"],
+        sparsity_weight: float,
+        engine: SparseEngine,
         average: Average = whole,
-    ) -> Float[Tensor, ""]:
-        """Normalised error of reconstructing `error` from the strongest dead features alone.
+    ) -> Losses:
+        pre_acts = engine.top(x, self.encoder, self.cfg.k)
+        feature_acts = pre_acts.with_values(torch.relu(pre_acts.values))
+        reconstruction = feature_acts.decode(self.W_dec) + self.b_dec
+        total, terms, reconstruction = self.objective(x, reconstruction, dead, average)
+        return Losses(total, terms, reconstruction, feature_acts.fired, len(pre_acts.values))
 
-        Its gradient reaches both encoder and decoder rows of the dead features, and no live feature: the error is a
-        constant.
-        """
-        n_dead = int(dead.sum())
-        if n_dead == 0:
-            return error.new_zeros(())
-        error = error.detach()
-        aux_acts = keep_top(pre_acts[:, dead], min(self.aux_k, n_dead))
-        left = squared_error(error, aux_acts @ self.W_dec[dead], average)
-        loss = left / variance(error, average).clamp_min(1e-12)
-        return torch.nan_to_num(loss, nan=0.0, posinf=0.0, neginf=0.0)
+    def objective(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        reconstruction: Float[Tensor, "batch d_in"],
+        dead: Bool[Tensor, "d_sae"],
+        average: Average,
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Steps 2 and 3: the loss, its terms, and the reconstruction it is of."""
+        mse = squared_error(x, reconstruction, average) / variance(x, average).clamp_min(1e-12)
+        auxk = self.cfg.aux_coefficient * auxiliary_loss(self, x, x - reconstruction, dead, self.aux_k, average)
+        return mse + auxk, {"mse": mse, "auxk": auxk}, reconstruction
+
+
+def auxiliary_loss(
+    sae: SAE,
+    x: Float[Tensor, "batch d_in"],
+    error: Float[Tensor, "batch d_in"],
+    dead: Bool[Tensor, "d_sae"],
+    aux_k: int,
+    average: Average = whole,
+) -> Float[Tensor, ""]:
+    """Normalised error of reconstructing `error` from the strongest dead features alone (step 3).
+
+    Its gradient reaches both encoder and decoder rows of the dead features, and no live feature: the error is a
+    constant.
+    """
+    features = dead.nonzero().squeeze(1)
+    if len(features) == 0:
+        return error.new_zeros(())
+    error = error.detach()
+    aux_acts = keep_top(sae.pre_acts_of(x, features), min(aux_k, len(features)))
+    left = squared_error(error, aux_acts @ sae.W_dec.index_select(0, features), average)
+    loss = left / variance(error, average).clamp_min(1e-12)
+    return torch.nan_to_num(loss, nan=0.0, posinf=0.0, neginf=0.0)

@@ -16,7 +16,7 @@ class TrainingConfig(Settings, frozen=True):
         description="Hook points to train at, of those that were captured; every one if unset. `*` stands for any layer.",
     )
     n_tokens: PositiveInt = Field(
-        default=2_000_000, description="Tokens seen in training; the store is read again if it has fewer."
+        default=2_000_000, description="Tokens seen in training; see `repeat` for a store that has fewer."
     )
     batch_tokens: PositiveInt = Field(default=4096, description="Tokens per optimiser step.")
     lr: PositiveFloat = Field(default=1e-3, description="Learning rate of Adam after its warm-up.")
@@ -33,6 +33,26 @@ class TrainingConfig(Settings, frozen=True):
     dead_after_tokens: PositiveInt | None = Field(
         default=None,
         description="A feature silent for so many tokens counts as dead; a tenth of n_tokens, at most 10 million, if unset.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where SAEs are trained; auto means a GPU where there is one."
+    )
+    kernels: Literal["auto", "torch", "numba", "dense"] = Field(
+        default="auto",
+        description="What computes sparse steps: numba where it is installed and the SAE is on a CPU, else torch; "
+        "`dense` never takes a sparse one.",
+    )
+    encoder_dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="Arithmetic that selects features in sparse steps; their values are computed in float32 either way. "
+        "bfloat16 pays on CPUs with AMX and on GPUs.",
+    )
+    saes_at_once: PositiveInt = Field(
+        default=8,
+        description="SAEs of one layer that share a pass over the activations, at most; memory grows with it.",
+    )
+    repeat: bool = Field(
+        default=True, description="Read the store again where it has fewer tokens than n_tokens; else that is refused."
     )
     shuffle_tokens: PositiveInt = Field(
         default=131_072, description="Rows that are mixed in memory, from blocks read in random order."

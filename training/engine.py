@@ -53,6 +53,11 @@ class Engine:
         """Into how many portions a large job is worth cutting."""
         return self._n_workers * 4 if self.cfg.is_local else 64
 
+    @property
+    def n_workers(self) -> int:
+        """Jobs at once, as far as is known: a cluster takes as many as it has room for."""
+        return self._n_workers if self.cfg.is_local else self.cfg.workers or 64
+
     @cached_property
     def _gpus(self) -> tuple[str, ...]:
         """The GPUs of this machine, where the work stays on it."""

@@ -1,85 +1,36 @@
-"""Fitting one sparse autoencoder to one hook point, from the store.
+"""Fitting sparse autoencoders to one hook point, from the store: as many at a time as share its batches.
 
-The loop reads: batch → losses → gradients → step → clocks → log → checkpoint. It can be killed at any moment; the
-next run starts from the last checkpoint and ends in the same bytes as one that was never interrupted. Several processes
-may share it (`training.replicas`); the first of them writes.
+Activations are read, cast, scaled and mixed once for all of them; each then takes its own step. Source: the saving is
+in the stream, and in the forward pass where there is no store; fusing the steps themselves saves less than a tenth
+(docs/performance.md).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from hooks.store import Store
-from sae import artefact, saelens_format
-from sae.base import SAE, Average, SAEOutput, variance
-from sae.build import build
-from sae.config import JumpReLUConfig, SAEConfig, TopKConfig
+from sae import artefact
 from sae.errors import UserError
+from sae.sparse.engine import SparseEngine
+from sae.sparse.kernels import choose
 from training import checkpoint
-from training.checkpoint import Clocks, Progress
 from training.config import TrackingConfig, TrainingConfig
+from training.memory import refuse_too_large
 from training.replicas import ALONE, Replicas
-from training.schedule import lr_factor, sparsity_weight
+from training.spec import HISTORY_FILE, Fit
 from training.stream import ActivationStream
-from training.tracking import Row, Tracker
-
-ENCODER_SCALE = 0.3
-"""Norm of the encoder's columns at the start. Source: docs/log.md, measured on a clinical decoder; 0.1 and 1.0 give
-less explained variance after 200 steps for all three architectures."""
-METRICS_FILE = "metrics.json"
-
-
-@dataclass(frozen=True)
-class Fit:
-    """All that decides one autoencoder."""
-
-    run: Path
-    """The run folder."""
-    hook_point: str
-    sae: SAEConfig
-    training: TrainingConfig
-    seed: int
-    store_id: str
-    threads: int
-    """Threads of the arithmetic; another number may give other last bits."""
-
-    @property
-    def key(self) -> str:
-        """Hash of everything that decides the result."""
-        settings = (self.sae.model_dump(mode="json"), self.training.model_dump(mode="json", exclude={"hook_points"}))
-        return artefact.content_hash(settings, self.hook_point, self.seed, self.store_id, self.threads)
-
-    @property
-    def sae_id(self) -> str:
-        """Readable name of the autoencoder, unique in the run."""
-        match self.sae:
-            case TopKConfig():
-                detail = f"-k{self.sae.k}"
-            case JumpReLUConfig() if self.sae.target_l0 is not None:
-                detail = f"-l0_{self.sae.target_l0:g}"
-            case _:
-                detail = ""
-        return f"{self.sae.architecture}-x{self.sae.expansion_factor}{detail}-{self.key[:8]}"
-
-    @property
-    def folder(self) -> Path:
-        return self.run / "saes" / self.hook_point / self.sae_id
-
-    @property
-    def is_complete(self) -> bool:
-        return (self.folder / METRICS_FILE).is_file()
+from training.tracking import Tracker
+from training.trainee import Trainee
 
 
 @dataclass(frozen=True)
 class FitTask:
-    """A fit and where it is logged, to be sent to a worker."""
+    """Fits that share their batches, and where they are logged, to be sent to a worker."""
 
-    fit: Fit
+    fits: tuple[Fit, ...]
     tracking: TrackingConfig
     group: str | None = None
     """Name that W&B groups runs by; the run folder's if none."""
@@ -90,23 +41,35 @@ class FitTask:
 
     @property
     def name(self) -> str:
-        return f"the training of {self.fit.hook_point} {self.fit.sae_id}"
+        first, n = self.fits[0], len(self.fits)
+        return f"the training of {first.hook_point} {first.sae_id if n == 1 else f'({n} SAEs)'}"
 
     @property
     def id(self) -> str:
-        return f"train-{self.fit.hook_point}-{self.fit.sae_id}"
+        first, ids = self.fits[0], [fit.sae_id for fit in self.fits]
+        what = ids[0] if len(ids) == 1 else f"{len(ids)}-saes-{artefact.content_hash(ids)[:8]}"
+        return f"train-{first.hook_point}-{what}"
 
     def run(self, done: Callable[[int], None]) -> None:
-        fit(self.fit, self.tracking, done, self.group, self.until_step, self.replicas)
+        fit_together(self.fits, self.tracking, done, self.group, self.until_step, self.replicas)
 
 
-class State(NamedTuple):
-    """A training run in progress."""
+def together(fits: Sequence[Fit], n_workers: int) -> list[tuple[Fit, ...]]:
+    """Groups of fits that share their batches, so many that every worker has one.
 
-    sae: SAE
-    optimiser: torch.optim.Adam
-    clocks: Clocks
-    progress: Progress
+    Args:
+        fits: In any order; those of a group stay in theirs.
+        n_workers: Jobs at once.
+    """
+    by_stream: dict[object, list[Fit]] = {}
+    for fit in fits:
+        by_stream.setdefault(fit.stream_key, []).append(fit)
+    share = -(-len(fits) // max(n_workers, 1))
+    found: list[tuple[Fit, ...]] = []
+    for members in by_stream.values():
+        size = max(min(share, members[0].training.saes_at_once), 1)
+        found += [tuple(members[start : start + size]) for start in range(0, len(members), size)]
+    return found
 
 
 def fit(
@@ -117,213 +80,129 @@ def fit(
     until_step: int | None = None,
     replicas: Replicas = ALONE,
 ) -> None:
-    """Trains, saves and records one autoencoder; does nothing where that is done.
+    """Trains, saves and records one autoencoder; does nothing where that is done. See `fit_together`."""
+    fit_together((task,), tracking, done, group, until_step, replicas)
+
+
+def fit_together(
+    tasks: Sequence[Fit],
+    tracking: TrackingConfig,
+    done: Callable[[int], None],
+    group: str | None = None,
+    until_step: int | None = None,
+    replicas: Replicas = ALONE,
+) -> None:
+    """Trains, saves and records autoencoders that share their batches; those that are complete are passed over.
 
     Args:
-        task: What to train.
+        tasks: What to train.
         tracking: Where to log.
-        done: Told the tokens of each step.
-        group: Name that W&B groups it by.
+        done: Told the tokens of each step of each.
+        group: Name that W&B groups them by.
         until_step: Pause there, with a checkpoint.
         replicas: This process among those that share the work, all of which must call this.
 
     Raises:
-        UserError: The store is not the one the task was made for, too small, training diverged, or the processes cannot
-            share it.
+        UserError: The store is not the one they were made for, or too small; one of them diverged (the others are
+            trained to their end); or the processes cannot share them.
     """
-    if task.is_complete:
+    tasks = [task for task in tasks if not task.is_complete]
+    if not tasks:
         return
-    replicas.refuse_uneven(task.training.batch_tokens)
-    store = Store.open(task.run / "acts")
-    stream = ActivationStream(store, task.hook_point, task.training, task.seed)
-    state = resume(task, stream, replicas)
-    refuse_difference(task, state, state.progress.step, replicas)
-    last = min(until_step or task.training.n_steps, task.training.n_steps)
-    done(state.progress.step * task.training.batch_tokens)
-    if not replicas.leads:
-        train(task, state, stream, None, done, last, replicas)
-        return
-    tracker = Tracker(task.folder / "history.jsonl", state.progress.log_bytes)
-    summary = None
-    settings = {
-        "hook_point": task.hook_point,
-        "sae": task.sae.model_dump(),
-        "training": task.training.model_dump(),
-        "seed": task.seed,
-    }
-    try:
-        tracker.open_wandb(tracking, task.run, f"{task.hook_point}/{task.sae_id}", group or task.run.name, settings)
-        summary = train(task, state, stream, tracker, done, last, replicas)
-        if last == task.training.n_steps:
-            finish(task, state, stream, store, summary)
-    finally:
-        tracker.close(summary)
-
-
-def resume(task: Fit, stream: ActivationStream, replicas: Replicas) -> State:
-    """The state of the last checkpoint, or a new one."""
-    sae = build(task.sae, stream.store.hook_points[task.hook_point]).to(replicas.device)
-    groups = [{"params": [p], "lr_scale": sae.lr_scales.get(name, 1.0)} for name, p in sae.named_parameters()]
-    optimiser = torch.optim.Adam(groups, lr=task.training.lr, fused=True)
-    found = checkpoint.read(task.folder, sae, optimiser)
-    if found is not None:
-        clocks, progress = found
-        return State(
-            sae, optimiser, clocks, progress._replace(n_replicas=max(progress.n_replicas, replicas.n_replicas))
-        )
-    generator = torch.Generator().manual_seed(task.seed)
-    sae.cpu().initialise(stream.sample(), generator, ENCODER_SCALE)  # on the CPU: the same bytes wherever it is trained
-    zeros = torch.zeros(sae.d_sae, dtype=torch.int64, device=replicas.device)
-    return State(
-        sae.to(replicas.device), optimiser, Clocks(zeros, zeros.clone()), Progress(0, 0, 0, replicas.n_replicas)
-    )
-
-
-def train(
-    task: Fit,
-    state: State,
-    stream: ActivationStream,
-    tracker: Tracker | None,
-    done: Callable[[int], None],
-    last: int,
-    replicas: Replicas,
-) -> dict[str, float]:
-    """Runs the steps that remain until `last`; returns the last logged figures. Without a tracker, nothing is written."""
-    cfg = task.training
-    sae, optimiser, clocks, progress = state
-    window_tokens = progress.window_tokens
-    row = last_row(task.folder / "history.jsonl", progress.log_bytes) if tracker is not None else {}
-    for step, batch in zip(range(progress.step, last), stream.batches(progress.step), strict=False):
-        x = replicas.share(batch)
-        dead = clocks.silent_tokens >= cfg.dead_window_tokens
-        for group in optimiser.param_groups:
-            group["lr"] = cfg.lr * lr_factor(step, cfg) * group["lr_scale"]
-        losses = sae.losses(x, dead, sparsity_weight(step, cfg), replicas.average)
-        refuse_divergence(losses.total, task, step)
-        descend(sae, optimiser, losses.total, cfg.gradient_clip, replicas)
-        tick(clocks, losses.output, len(batch), replicas)
-        window_tokens += len(batch)
-        if (step + 1) % cfg.log_every_steps == 0 or step + 1 == cfg.n_steps:
-            terms = losses.terms | {"loss": losses.total}
-            row = log_row(step + 1, cfg, x, losses.output, terms, dead, replicas.average)
-            if tracker is not None:
-                tracker.log(row, clocks.fired.cpu().numpy() / window_tokens)
-            clocks.fired.zero_()
-            window_tokens = 0
-        if (step + 1) % cfg.checkpoint_every_steps == 0 or step + 1 == last:
-            refuse_difference(task, state, step + 1, replicas)
-            if tracker is not None:
-                tracker.flush()
-                now = Progress(step + 1, tracker.n_bytes, window_tokens, progress.n_replicas)
-                checkpoint.write(task.folder, sae, optimiser, clocks, now)
-        done(len(batch))
-    return row
-
-
-def descend(
-    sae: SAE, optimiser: torch.optim.Optimizer, loss: Tensor, gradient_clip: float, replicas: Replicas = ALONE
-) -> None:
-    """One step of the optimiser down a loss."""
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    replicas.average_gradients(sae.parameters())
-    sae.project_gradients()
-    torch.nn.utils.clip_grad_norm_(sae.parameters(), gradient_clip)
-    optimiser.step()
-    sae.constrain()
-
-
-def tick(clocks: Clocks, output: SAEOutput, n_tokens: int, replicas: Replicas) -> None:
-    """Counts where each feature fired, in the whole batch."""
-    fired = (output.feature_acts.detach() > 0).sum(dim=0)
-    replicas.add_up(fired)
-    clocks.fired.add_(fired)
-    clocks.silent_tokens.add_(n_tokens).masked_fill_(fired > 0, 0)
-
-
-def log_row(
-    step: int,
-    cfg: TrainingConfig,
-    x: Tensor,
-    output: SAEOutput,
-    terms: dict[str, Tensor],
-    dead: Tensor,
-    average: Average,
-) -> dict[str, float]:
-    """The figures of one step."""
-    with torch.no_grad():
-        residual = average((x - output.reconstruction).square().sum(dim=1).mean())
-        row: Row = {
-            "step": step,
-            "n_tokens": step * cfg.batch_tokens,
-            "l0": float(average((output.feature_acts > 0).float().sum(dim=1).mean())),
-            "explained_variance": float(1 - residual / variance(x, average)),
-            "dead_fraction": float(dead.float().mean()),
-            "lr": cfg.lr * lr_factor(step - 1, cfg),
-            "sparsity_weight": sparsity_weight(step - 1, cfg),
-        }
-    return row | {name: float(value.detach()) for name, value in terms.items()}
-
-
-def last_row(path: Path, n_bytes: int) -> dict[str, float]:
-    """The last row of the part of a log that a resumed run keeps; empty for a new one."""
-    import json
-
-    if n_bytes == 0:
-        return {}
-    return json.loads(path.read_bytes()[:n_bytes].splitlines()[-1])
-
-
-def refuse_divergence(loss: Tensor, task: Fit, step: int) -> None:
-    """Stops a run whose loss is no number any more, keeping its last checkpoint."""
-    if not bool(torch.isfinite(loss)):
+    first = tasks[0]
+    replicas = on_device(replicas, first.training)
+    replicas.refuse_uneven(first.training.batch_tokens)
+    store = Store.open(first.run / "acts")
+    stream = ActivationStream(store, first.hook_point, first.training, first.seed)
+    refuse_too_large(tasks, store.hook_points[first.hook_point], replicas.device)
+    stream.refuse_repetition(max(task.training.n_tokens for task in tasks))
+    trainees = prepared(tasks, stream, until_step, replicas)
+    lost: list[UserError] = []
+    with ExitStack() as stack:
+        for trainee in trainees:
+            done(trainee.next_step * trainee.fit.training.batch_tokens)
+            if replicas.leads:
+                stack.enter_context(logged(trainee, tracking, group))
+            if trainee.is_done:
+                conclude(trainee, store)
+        running = [trainee for trainee in trainees if not trainee.is_done]
+        number = min((trainee.next_step for trainee in running), default=0)
+        batches = stream.batches(number)
+        while running:
+            batch = next(batches)
+            x = replicas.share(batch)
+            for trainee in [one for one in running if one.next_step == number]:
+                try:
+                    trainee.step(x, len(batch))
+                except UserError as error:
+                    if len(tasks) == 1 or replicas.n_replicas > 1:
+                        raise
+                    lost.append(error)
+                    running.remove(trainee)
+                    continue
+                done(len(batch))
+                if trainee.is_done:
+                    conclude(trainee, store)
+                    running.remove(trainee)
+            number += 1
+    if lost:
         raise UserError(
-            f"The loss of {task.hook_point} {task.sae_id} is {float(loss.detach())} at step {step + 1}, expected a number. "
-            "Lower training.lr or the sparsity coefficient."
+            f"{lost[0]} {len(lost)} of {len(tasks)} SAEs at {first.hook_point} failed, the others are done."
         )
 
 
-def refuse_difference(task: Fit, state: State, step: int, replicas: Replicas) -> None:
-    """Stops where processes that share a fit are not at the same place of it."""
+def prepared(
+    tasks: Sequence[Fit], stream: ActivationStream, until_step: int | None, replicas: Replicas
+) -> list[Trainee]:
+    """The trainees, from their checkpoints or from one sample of the stream."""
+    sample = None if all(checkpoint.exists(task.folder) for task in tasks) else stream.sample()
+    engines: dict[tuple[str, str], SparseEngine | None] = {}
+    trainees = []
+    for task in tasks:
+        cfg = task.training
+        chosen = (cfg.kernels, cfg.encoder_dtype)
+        if chosen not in engines:
+            engines[chosen] = engine_for(cfg, replicas.device)
+        last = min(until_step or cfg.n_steps, cfg.n_steps)
+        trainees.append(Trainee(task, stream, sample, last, engines[chosen], replicas))
+    return trainees
+
+
+def engine_for(cfg: TrainingConfig, device: str) -> SparseEngine | None:
+    """What computes sparse steps, as configured; none for dense ones."""
+    if cfg.kernels == "dense":
+        return None
+    return SparseEngine(choose(cfg.kernels, device), is_bfloat16=cfg.encoder_dtype == "bfloat16")
+
+
+def on_device(replicas: Replicas, cfg: TrainingConfig) -> Replicas:
+    """This process, alone on the configured device; processes of torchrun have one each already.
+
+    Raises:
+        UserError: There is no such device.
+    """
     if replicas.n_replicas > 1:
-        found = checkpoint.fingerprint(task.key, step, state.sae, state.optimiser, state.clocks)
-        replicas.refuse_difference(found, f"{task.hook_point} {task.sae_id} at step {step}")
+        return replicas
+    has_gpu = torch.cuda.is_available()
+    if cfg.device == "cuda" and not has_gpu:
+        raise UserError("training.device is 'cuda', but torch sees no GPU here. Set it to auto or cpu.")
+    return replace(replicas, device="cuda" if has_gpu and cfg.device != "cpu" else "cpu")
 
 
-def finish(task: Fit, state: State, stream: ActivationStream, store: Store, summary: dict[str, float]) -> None:
-    """Saves the folded autoencoder, where it comes from, and, last, its training figures."""
-    model, sae = store.origin["model"], state.sae.cpu()
-    sae.fold(stream.input_scale)
-    metadata = {
-        "model_name": model["model"],
-        "hook_name": task.hook_point,
-        "hook_head_index": None,
-        "context_size": store.context_tokens,
-        "prepend_bos": store.origin["capture"]["prepend_bos"],
-        "exclude_special_tokens": task.training.exclude_special_tokens,
-        "dataset_path": store.origin["corpus"]["name"],
-    }
-    saelens_format.save(sae, task.sae, task.folder, metadata)
-    artefact.write_json(task.folder / "origin.json", origin(task, stream, state.progress.n_replicas))
-    artefact.write_json(task.folder / METRICS_FILE, summary)
+@contextmanager
+def logged(trainee: Trainee, tracking: TrackingConfig, group: str | None) -> Iterator[None]:
+    """The trainee's log, open; closed with its last figures, or with none where it did not come to its end."""
+    task = trainee.fit
+    tracker = Tracker(task.folder / HISTORY_FILE, trainee.progress.log_bytes)
+    try:
+        tracker.open_wandb(tracking, task.run, task.log_name, group or task.run.name, task.log_config)
+        trainee.log_to(tracker)
+        yield
+    finally:
+        tracker.close(trainee.row if trainee.is_done else None)
 
 
-def origin(task: Fit, stream: ActivationStream, n_replicas: int) -> dict[str, Any]:
-    """What the autoencoder's figures rest on."""
-    found = {
-        "sae_id": task.sae_id,
-        "key": task.key,
-        "hook_point": task.hook_point,
-        "sae": task.sae.model_dump(mode="json"),
-        "training": task.training.model_dump(mode="json"),
-        "seed": task.seed,
-        "threads": task.threads,
-        "store_id": task.store_id,
-        "store": stream.store.origin,
-        "rows": stream.counts._asdict(),
-        "input_scale": stream.input_scale,
-        "norm_limit": stream.norm_limit,
-        "clinlens": version("clinlens"),
-        "torch": torch.__version__,
-    }
-    return found | {"n_replicas": n_replicas} if n_replicas > 1 else found
+def conclude(trainee: Trainee, store: Store) -> None:
+    """Saves a trainee that has taken its last step; one that only pauses has its checkpoint."""
+    if trainee.replicas.leads and trainee.next_step == trainee.fit.training.n_steps:
+        trainee.finish(store)

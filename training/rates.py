@@ -13,7 +13,8 @@ from hooks.windows import Tokens
 from sae.build import build
 from sae.config import SAEConfig
 from training.config import TrainingConfig
-from training.fit import descend
+from training.fit import engine_for
+from training.trainee import descend, new_optimiser
 
 CAPTURE_TOKENS = 4096
 STEPS = 3
@@ -41,11 +42,15 @@ def step_seconds(sae_cfg: SAEConfig, d_in: int, cfg: TrainingConfig) -> float:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(cfg.batch_tokens, d_in, generator=generator)
     sae.initialise(x, generator, 0.3)
-    optimiser = torch.optim.Adam(sae.parameters(), fused=True)
+    optimiser, engine = new_optimiser(sae, cfg.lr), engine_for(cfg, "cpu")
     dead = torch.zeros(sae.d_sae, dtype=torch.bool)
     times = []
     for _ in range(STEPS + 1):  # the first one also makes the optimiser's state
         start = time.perf_counter()
-        descend(sae, optimiser, sae.losses(x, dead, 1.0).total, cfg.gradient_clip)
+        if engine is not None and sae.is_always_sparse:
+            losses = sae.sparse_losses(x, dead, 1.0, engine)
+        else:
+            losses = sae.losses(x, dead, 1.0)
+        descend(sae, optimiser, losses.total, cfg.gradient_clip)
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])

@@ -61,6 +61,12 @@ class ActivationStream:
     @cached_property
     def _masks(self) -> tuple[list[np.ndarray], RowCounts, float]:
         norms = [shard.norm(self.hook_point) for shard in self.shards]
+        for shard, norm in zip(self.shards, norms, strict=True):
+            if not np.isfinite(norm).all():
+                raise UserError(
+                    f"{shard.path} has a value that is no number at {self.hook_point}, row {int(np.argmin(np.isfinite(norm)))}, "
+                    "expected finite activations. Capture with capture.dtype=float32 or bfloat16, or leave that document out."
+                )
         special = [shard.is_special & self.cfg.exclude_special_tokens for shard in self.shards]
         limit = np.inf
         if self.cfg.max_norm_ratio is not None:
@@ -75,6 +81,19 @@ class ActivationStream:
                 f"batch_tokens={self.cfg.batch_tokens}. Capture more documents or lower training.batch_tokens."
             )
         return keep, counts, limit
+
+    def refuse_repetition(self, n_tokens: int) -> None:
+        """Stops where tokens would be seen twice and should not.
+
+        Raises:
+            UserError: The store has fewer tokens than asked.
+        """
+        if not self.cfg.repeat and self.counts.kept < n_tokens:
+            raise UserError(
+                f"training.n_tokens is {n_tokens:,}, but the store has {self.counts.kept:,} rows to train on at "
+                f"{self.hook_point}, expected as many since training.repeat is false. Capture more documents, lower "
+                "n_tokens, or set training.repeat=true."
+            )
 
     @property
     def norm_limit(self) -> float | None:

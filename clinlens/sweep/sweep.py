@@ -24,8 +24,8 @@ from sae import artefact
 from sae.errors import JobFailed, UserError
 from training import evaluation
 from training.config import EngineConfig
-from training.fit import METRICS_FILE, Fit
 from training.replicas import launched
+from training.spec import METRICS_FILE, Fit
 
 log = logging.getLogger("clinlens")
 FILE = "sweep.json"

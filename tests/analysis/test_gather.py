@@ -18,7 +18,8 @@ from hooks.store import Store
 from sae import saelens_format
 from sae.config import TopKConfig
 from training.config import TrackingConfig, TrainingConfig
-from training.fit import Fit, fit
+from training.fit import fit
+from training.spec import Fit
 
 POINT = "blocks.2.hook_resid_post"
 

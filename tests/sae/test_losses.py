@@ -12,7 +12,7 @@ from sae.build import build
 from sae.config import JumpReLUConfig, L1Config, SAEConfig, TopKConfig
 from sae.errors import UserError
 from sae.jumprelu import JumpAndCount
-from sae.topk import TopKSAE, keep_top
+from sae.topk import TopKSAE, auxiliary_loss, keep_top
 
 CONFIGS: list[SAEConfig] = [
     L1Config(expansion_factor=4),
@@ -56,7 +56,7 @@ def test_l1_penalty_does_not_change_when_features_shrink_and_decoder_rows_grow()
 def test_topk_loss_is_the_share_of_variance_left():
     sae, x = fresh(TopKConfig(expansion_factor=4, k=3))
     losses = sae.losses(x, NONE_DEAD, 1.0)
-    x_hat = losses.output.reconstruction
+    x_hat = losses.reconstruction
     expected = ((x - x_hat) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
     assert losses.terms["mse"].item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -80,7 +80,7 @@ def test_auxk_reaches_encoder_and_decoder_of_dead_features_and_no_other():
     error = torch.randn(64, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         sae.b_enc[:10] = 5.0
-    sae.auxiliary_loss(error, sae.pre_acts(x), dead).backward()
+    auxiliary_loss(sae, x, error, dead, sae.aux_k).backward()
     assert sae.W_enc.grad is not None
     assert sae.W_dec.grad is not None
     assert sae.W_enc.grad[:, dead].abs().sum() > 0
@@ -98,22 +98,23 @@ def test_auxk_by_hand_is_the_normalised_error_of_the_strongest_dead_features():
     sae = TopKSAE(TopKConfig(expansion_factor=2, k=1, aux_k=1), 2, 4)
     with torch.no_grad():
         sae.W_dec.copy_(torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]]))
+        sae.W_enc.copy_(sae.W_dec.T)
     error = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
-    pre_acts = torch.tensor([[9.0, 9.0, 0.5, 0.1], [9.0, 9.0, 0.2, -1.0]])
+    x = torch.tensor([[0.5, 0.1], [0.2, -1.0]])
     dead = torch.tensor([False, False, True, True])
     # ê = (0.5, 0) and (0.2, 0); squared errors 0.25 and 1.44, mean 0.845; variance of the errors 1
-    assert sae.auxiliary_loss(error, pre_acts, dead).item() == pytest.approx(0.845)
+    assert auxiliary_loss(sae, x, error, dead, sae.aux_k).item() == pytest.approx(0.845)
 
 
 def test_jumprelu_gradients_follow_the_papers_estimator():
     pre_acts = torch.tensor([[0.95, 1.2, 3.0], [1.04, 0.2, 2.0]], requires_grad=True)
     threshold = torch.tensor([1.0, 1.0, 1.0], requires_grad=True)
     bandwidth = 0.5
-    acts, l0 = JumpAndCount.apply(pre_acts, threshold, bandwidth)  # pyright: ignore
+    acts, l0 = JumpAndCount.apply(pre_acts, threshold.expand_as(pre_acts), bandwidth)  # pyright: ignore
     grad_acts = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    ((acts * grad_acts).sum() + 7 * l0).backward()
+    ((acts * grad_acts).sum() + 7 * l0 / 2).backward()  # the mean over two tokens
     assert acts.tolist() == [[0.0, pytest.approx(1.2), 3.0], [pytest.approx(1.04), 0.0, 2.0]]
-    assert l0.item() == 2.0
+    assert l0.item() == 4.0
     # equations 11 and 12: within ε/2 = .25 of θ are (0,0), (1,0) and (0,1)
     expected = [-(1 / 0.5) * (1 + 4) - 7 / 0.5 * 2 / 2, -(1 / 0.5) * 2 - 7 / 0.5 * 1 / 2, 0.0]
     assert threshold.grad is not None
@@ -128,8 +129,8 @@ def test_jumprelu_threshold_gradient_equals_sae_lens():
     generator = torch.Generator().manual_seed(0)
     pre_acts, weights = torch.randn(50, 6, generator=generator), torch.randn(50, 6, generator=generator)
     ours, theirs = (torch.full((6,), 0.3, requires_grad=True) for _ in range(2))
-    acts, l0 = JumpAndCount.apply(pre_acts, ours, 0.2)  # pyright: ignore
-    ((acts * weights).sum() + l0).backward()
+    acts, l0 = JumpAndCount.apply(pre_acts, ours.expand_as(pre_acts), 0.2)  # pyright: ignore
+    ((acts * weights).sum() + l0 / 50).backward()
     their_acts, step = JumpReLU.apply(pre_acts, theirs, 0.2, False), Step.apply(pre_acts, theirs, 0.2, False)  # pyright: ignore
     ((their_acts * weights).sum() + step.sum(dim=-1).mean()).backward()  # pyright: ignore
     assert ours.grad is not None

@@ -9,13 +9,24 @@ from sae_lens import SAE as SAELensSAE
 
 from sae import saelens_format
 from sae.build import build
-from sae.config import JumpReLUConfig, L1Config, SAEConfig, TopKConfig
+from sae.config import (
+    BatchTopKConfig,
+    GatedConfig,
+    JumpReLUConfig,
+    L1Config,
+    MatryoshkaConfig,
+    SAEConfig,
+    TopKConfig,
+)
 from sae.errors import UserError
 
 CONFIGS: list[SAEConfig] = [
     L1Config(expansion_factor=4),
     TopKConfig(expansion_factor=4, k=5),
     JumpReLUConfig(expansion_factor=4, target_l0=5),
+    BatchTopKConfig(expansion_factor=4, k=5),
+    MatryoshkaConfig(expansion_factor=4, k=5),
+    GatedConfig(expansion_factor=4),
 ]
 
 
@@ -58,5 +69,7 @@ def test_an_unknown_architecture_names_the_known_ones(tmp_path: Path):
     saved(TopKConfig(k=5), tmp_path)
     path = tmp_path / "cfg.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"architecture": "temporal"}))
-    with pytest.raises(UserError, match="says architecture 'temporal', expected one of jumprelu, standard, topk"):
+    with pytest.raises(
+        UserError, match="says architecture 'temporal', expected one of gated, jumprelu, standard, topk"
+    ):
         saelens_format.load(tmp_path)

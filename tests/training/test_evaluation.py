@@ -18,7 +18,8 @@ from sae.build import build
 from sae.config import TopKConfig
 from training.config import EvaluationConfig, TrackingConfig, TrainingConfig
 from training.evaluation import Evaluate, Reconstruction, held_out_batches, rows
-from training.fit import Fit, fit
+from training.fit import fit
+from training.spec import Fit
 from training.splice import Splice, replacement
 
 POINT = "blocks.1.hook_resid_post"
@@ -37,6 +38,9 @@ class Halver(SAE):
         return torch.relu(pre_acts)
 
     def losses(self, x, dead, sparsity_weight, average=whole):
+        raise AssertionError("not trained")
+
+    def sparse_losses(self, x, dead, sparsity_weight, engine, average=whole):
         raise AssertionError("not trained")
 
 

@@ -7,25 +7,42 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 import wandb
 
+from hooks.shard import ShardReader
 from hooks.store import Store
 from sae import saelens_format
-from sae.config import JumpReLUConfig, L1Config, SAEConfig, TopKConfig
+from sae.config import (
+    BatchTopKConfig,
+    GatedConfig,
+    JumpReLUConfig,
+    L1Config,
+    MatryoshkaConfig,
+    SAEConfig,
+    TopKConfig,
+)
 from sae.errors import UserError
-from training import fit as fits
 from training.config import TrackingConfig, TrainingConfig
-from training.fit import Fit, fit
+from training.fit import fit, fit_together, together
+from training.memory import need_bytes
 from training.schedule import lr_factor, sparsity_weight
+from training.spec import Fit
+from training.trainee import Trainee
 
 CONFIGS: list[SAEConfig] = [
     L1Config(expansion_factor=2, l1_coefficient=0.1),
     TopKConfig(expansion_factor=2, k=6),
     JumpReLUConfig(expansion_factor=2, target_l0=6),
+    BatchTopKConfig(expansion_factor=2, k=6),
+    MatryoshkaConfig(expansion_factor=2, k=6),
+    GatedConfig(expansion_factor=2, l1_coefficient=0.1),
 ]
 SETTINGS = TrainingConfig(
     n_tokens=32 * 60, batch_tokens=32, lr=5e-3, log_every_steps=7, checkpoint_every_steps=11, dead_after_tokens=128
@@ -79,8 +96,11 @@ def test_training_explains_more_variance_than_the_start(run: Path, cfg: SAEConfi
     assert metrics == rows[-1]
 
 
-@pytest.mark.parametrize("cfg", CONFIGS, ids=lambda cfg: cfg.architecture)
-@pytest.mark.parametrize("steps", [3, 11, 25, 60])
+@pytest.mark.parametrize(
+    ("cfg", "steps"),
+    [(cfg, steps) for cfg in CONFIGS[:3] for steps in (3, 11, 25, 60)] + [(cfg, 25) for cfg in CONFIGS[3:]],
+    ids=lambda value: getattr(value, "architecture", value),
+)
 def test_a_run_killed_at_any_step_ends_in_the_same_bytes(run: Path, tmp_path: Path, cfg: SAEConfig, steps: int):
     fit(task(run, cfg), QUIET, nothing)
     whole = contents(task(run, cfg).folder)
@@ -93,10 +113,121 @@ def test_a_run_killed_at_any_step_ends_in_the_same_bytes(run: Path, tmp_path: Pa
     assert contents(task(other, cfg).folder) == whole
 
 
+def test_saes_that_share_their_batches_end_in_the_bytes_of_runs_alone(run: Path, tmp_path: Path):
+    tasks = [task(run, cfg) for cfg in CONFIGS] + [
+        task(run, CONFIGS[1], SETTINGS.model_copy(update={"lr": 1e-3, "n_tokens": 32 * 30}))
+    ]
+    for one in tasks:
+        fit(one, QUIET, nothing)
+    alone = {one.sae_id: contents(one.folder) for one in tasks}
+    other = tmp_path / "other"
+    shutil.copytree(run / "acts", other / "acts")
+    shared = [replace(one, run=other) for one in tasks]
+    with pytest.raises(Killed):
+        fit_together(shared[:4], QUIET, killer(32 * 70))  # one after 18 steps, so that members stand at two checkpoints
+    seen: list[int] = []
+    fit_together(shared, QUIET, seen.append)
+    assert sum(seen) == 32 * (60 * 6 + 30)
+    assert {one.sae_id: contents(one.folder) for one in shared} == alone
+
+
+def test_an_sae_that_diverges_does_not_stop_the_others(run: Path):
+    wild = task(run, CONFIGS[1], SETTINGS.model_copy(update={"lr": 1e30}))
+    tame = task(run, CONFIGS[1])
+    with pytest.raises(UserError, match=r"expected a number\. .* 1 of 2 SAEs at .* failed, the others are done"):
+        fit_together([wild, tame], QUIET, nothing)
+    assert tame.is_complete
+    assert not wild.is_complete
+
+
+def test_groups_share_a_stream_and_give_every_worker_one(run: Path):
+    same = [task(run, TopKConfig(k=k)) for k in range(1, 21)]
+    other = task(run, CONFIGS[0], SETTINGS.model_copy(update={"shuffle_tokens": 64}))
+    groups = together([*same, other], n_workers=2)
+    assert [len(group) for group in groups] == [8, 8, 4, 1]
+    assert [len(group) for group in together(same[:4], n_workers=2)] == [2, 2]
+    assert [len(group) for group in together(same[:4], n_workers=64)] == [1, 1, 1, 1]
+
+
+def test_sparse_and_dense_training_differ_by_rounding_only(run: Path):
+    for cfg in CONFIGS:
+        ends = []
+        for kernels in ("dense", "torch"):
+            settings = SETTINGS.model_copy(update={"kernels": kernels, "n_tokens": 32 * 20})
+            one = task(run, cfg, settings)
+            fit(one, QUIET, nothing)
+            ends.append(json.loads((one.folder / "metrics.json").read_text()))
+        assert ends[0]["is_sparse"] == 0
+        assert ends[1]["is_sparse"] == (cfg.architecture in ("topk", "batchtopk", "matryoshka"))
+        assert ends[1]["loss"] == pytest.approx(ends[0]["loss"], rel=1e-3)
+        assert ends[1]["l0"] == pytest.approx(ends[0]["l0"], rel=1e-2)
+
+
+def test_an_sae_becomes_sparse_when_its_codes_are(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("training.trainee.SPARSE_SHARE", 0.3)
+    fit(task(run, JumpReLUConfig(expansion_factor=2, target_l0=3, bandwidth=0.01)), QUIET, nothing)
+    one = task(run, JumpReLUConfig(expansion_factor=2, target_l0=3, bandwidth=0.01))
+    rows = [json.loads(line) for line in (one.folder / "history.jsonl").read_text().splitlines()]
+    assert rows[-1]["is_sparse"] == 1
+    assert rows[-1]["codes_per_token"] <= 0.3 * 32
+    for before, after in pairwise(rows):
+        assert after["is_sparse"] in (0, 1)
+        assert before["codes_per_token"] > 0
+
+
+def test_a_checkpoint_of_other_settings_is_refused(run: Path):
+    one, other = task(run, CONFIGS[0]), task(run, CONFIGS[0], SETTINGS.model_copy(update={"lr": 1e-4}))
+    with pytest.raises(Killed):
+        fit(one, QUIET, killer(32 * 30))
+    other.folder.mkdir(parents=True)
+    shutil.copy(one.folder / "training_state.safetensors", other.folder)
+    with pytest.raises(UserError, match=r"is of a training with other settings \(key .*\), expected key"):
+        fit(other, QUIET, nothing)
+
+
+def test_tokens_are_not_repeated_where_that_is_refused(run: Path):
+    settings = SETTINGS.model_copy(update={"repeat": False, "n_tokens": 10**9})
+    with pytest.raises(UserError, match=r"training.n_tokens is 1,000,000,000, but the store has [\d,]+ rows"):
+        fit(task(run, CONFIGS[1], settings), QUIET, nothing)
+
+
+def test_too_little_memory_is_said_before_the_start(run: Path, monkeypatch: pytest.MonkeyPatch):
+    class Memory(NamedTuple):
+        available: int
+
+    tasks = [task(run, TopKConfig(expansion_factor=64, k=k)) for k in range(1, 9)]
+    some = need_bytes(tasks[:3], Store.open(run / "acts").hook_points["blocks.1.hook_resid_post"])
+    monkeypatch.setattr("psutil.virtual_memory", lambda: Memory(some))
+    with pytest.raises(
+        UserError, match=r"8 SAEs at blocks.1.hook_resid_post need about .* Set training.saes_at_once=3\."
+    ):
+        fit_together(tasks, QUIET, nothing)
+    monkeypatch.setattr(
+        "psutil.virtual_memory", lambda: Memory(need_bytes([task(run, TopKConfig(expansion_factor=8))], 16))
+    )
+    with pytest.raises(UserError, match=r"Lower expansion_factor to \d+, or training.shuffle_tokens"):
+        fit_together(tasks[:1], QUIET, nothing)
+
+
+def test_activations_that_are_no_numbers_are_named_by_shard_and_row(run: Path, monkeypatch: pytest.MonkeyPatch):
+    norm = ShardReader.norm
+
+    def damaged(self: ShardReader, hook_point: str):
+        found = norm(self, hook_point).copy()
+        found[5] = float("nan")
+        return found
+
+    monkeypatch.setattr(ShardReader, "norm", damaged)
+    with pytest.raises(
+        UserError, match=r"shard-\d+\.h5 has a value that is no number at blocks.1.hook_resid_post, row 5"
+    ):
+        fit(task(run, CONFIGS[1]), QUIET, nothing)
+
+
 def test_a_kill_between_training_and_saving_loses_nothing(run: Path, monkeypatch: pytest.MonkeyPatch):
     cfg = CONFIGS[1]
     with monkeypatch.context() as patch:
-        patch.setattr(fits, "finish", lambda *_: (_ for _ in ()).throw(Killed()))
+        patch.setattr(Trainee, "finish", lambda *_: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed):
             fit(task(run, cfg), QUIET, nothing)
     stepped: list[int] = []
@@ -131,14 +262,13 @@ def test_every_setting_that_decides_the_result_is_in_its_name(run: Path):
 
 
 def test_a_loss_that_is_no_number_stops_with_a_sentence(run: Path, monkeypatch: pytest.MonkeyPatch):
-    def broken(self, x, dead, sparsity_weight, average):
-        output = self(x)
-        return Losses(torch.tensor(torch.nan), {}, output)
+    def broken(self, x, dead, sparsity_weight, engine, average):
+        return Losses(torch.tensor(torch.nan), {}, x, dead.long(), 0)
 
     from sae.base import Losses
     from sae.topk import TopKSAE
 
-    monkeypatch.setattr(TopKSAE, "losses", broken)
+    monkeypatch.setattr(TopKSAE, "sparse_losses", broken)
     with pytest.raises(UserError, match=r"is nan at step 1, expected a number. Lower training.lr"):
         fit(task(run, CONFIGS[1]), QUIET, nothing)
 

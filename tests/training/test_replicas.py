@@ -32,9 +32,10 @@ from sae.build import build
 from sae.config import JumpReLUConfig, L1Config, SAEConfig, TopKConfig
 from sae.errors import UserError
 from training.config import TrackingConfig, TrainingConfig
-from training.fit import Fit, fit
+from training.fit import fit
 from training.jobs import JobTable
 from training.replicas import ALONE, Replicas, launched
+from training.spec import Fit
 
 POINT = "blocks.1.hook_resid_post"
 FRESH: list[SAEConfig] = [

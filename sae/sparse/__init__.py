@@ -1,0 +1,1 @@
+"""Training steps that compute with the active features only."""
