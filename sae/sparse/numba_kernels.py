@@ -42,7 +42,7 @@ class NumbaKernels(TorchKernels):
 
     def __init__(self) -> None:
         # numba's OpenMP layer would change torch's number of threads and keep idle ones spinning on others' cores.
-        numba.config.THREADING_LAYER = "workqueue"  # pyright: ignore[reportAttributeAccessIssue]
+        numba.config.THREADING_LAYER = "workqueue"  # pyright: ignore
         numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # pyright: ignore
 
     @override
