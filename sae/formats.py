@@ -112,11 +112,7 @@ def save(sae: SAE, cfg: SAEConfig, folder: Path, kind: WritableFormat, metadata:
     Raises:
         UserError: The format cannot hold it, or the folder holds one of another format.
     """
-    others = [WEIGHTS_FILES[other] for other in formats_in(folder) if other != kind]
-    if others:
-        raise UserError(
-            f"{folder} holds {others[0]}, expected no SAE of another format than {kind}. Name another folder to write to."
-        )
+    refuse_others(folder, kind)
     match kind:
         case "saelens":
             saelens_format.save(sae, cfg, folder, metadata)
@@ -124,3 +120,16 @@ def save(sae: SAE, cfg: SAEConfig, folder: Path, kind: WritableFormat, metadata:
             sparsify_format.save(sae, folder)
         case _:
             assert_never(kind)
+
+
+def refuse_others(folder: Path, kind: Format) -> None:
+    """Stops before a folder would hold two formats, which no reader could tell apart.
+
+    Raises:
+        UserError: It holds an SAE of another format.
+    """
+    others = [WEIGHTS_FILES[other] for other in formats_in(folder) if other != kind]
+    if others:
+        raise UserError(
+            f"{folder} holds {others[0]}, expected no SAE of another format than {kind}. Name another folder to write to."
+        )
