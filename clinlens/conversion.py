@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clinlens.export import ORIGIN_FILE, largest_difference
-from hooks.hook_points import EMBED, nearest, parse
+from hooks.hook_points import EMBED, LAYER_KINDS, nearest, parse
 from sae import artefact, formats
 from sae.base import SAE
 from sae.errors import UserError
@@ -64,7 +64,8 @@ def refuse_unknown(hook_point: str) -> None:
     Raises:
         UserError: It is not.
     """
-    if parse(hook_point).layer is None and hook_point != EMBED:
+    is_of_a_layer = "*" not in hook_point and parse(hook_point).kind in LAYER_KINDS
+    if not is_of_a_layer and hook_point != EMBED:
         raise UserError(
             f"--hook-point {hook_point} is no hook point, expected one such as blocks.12.hook_resid_post. "
             f"Did you mean {nearest(hook_point)}, with a layer for *?"
