@@ -273,8 +273,7 @@ def test_gemma_scope_is_no_topk_for_sparsify(tmp_path: Path):
         convert(gemma_scope(tmp_path / "in"), tmp_path / "out", "sparsify")
 
 
-def test_a_hook_point_nobody_knows_is_refused(tmp_path: Path):
-    with pytest.raises(
-        UserError, match=r"--hook-point layers.3 is no hook point, expected one such as blocks.12.hook_res"
-    ):
-        convert(gemma_scope(tmp_path / "in"), tmp_path / "out", "saelens", hook_point="layers.3")
+@pytest.mark.parametrize("name", ["layers.3", "blocks.*.hook_resid_post", "blocks.3.hook_resid"])
+def test_a_hook_point_nobody_knows_is_refused(name: str, tmp_path: Path):
+    with pytest.raises(UserError, match=r"is no hook point, expected one such as blocks.12.hook_resid_post"):
+        convert(gemma_scope(tmp_path / "in"), tmp_path / "out", "saelens", hook_point=name)
