@@ -37,6 +37,8 @@ def convert(
     """
     if hook_point is not None:
         refuse_unknown(hook_point)
+    if source.resolve() == target.resolve():
+        raise UserError(f"{target} is the folder to read from, expected another to write to. Name one with --to.")
     found = formats.load(source)
     metadata = dict(found.settings.get("metadata") or {}) if found.format == "saelens" else {}
     metadata |= {key: value for key, value in (("model_name", model), ("hook_name", hook_point)) if value is not None}
@@ -73,13 +75,15 @@ def refuse_unknown(hook_point: str) -> None:
 
 
 def origin(found: Found, source: Path, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Where a converted SAE comes from."""
+    """Where a converted SAE comes from; what its own folder said of that, if anything, stays."""
+    path = source / ORIGIN_FILE
     return {
         "converted_from": {
             "format": found.format,
             "folder": source.resolve().name,
             "weights_hash": found.weights_hash,
             "settings": found.settings,
+            "origin": artefact.read_json(path) if path.is_file() else None,
         },
         "metadata": metadata,
         "clinlens": version("clinlens"),

@@ -6,10 +6,13 @@ Every reader gives an SAE with the same features as where it came from, or refus
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, assert_never
 
+from safetensors import SafetensorError
+
 from sae import artefact, gemma_scope, saelens_format, sparsify_format
 from sae.base import SAE
 from sae.config import JumpReLUConfig, SAEConfig
 from sae.errors import UserError
+from sae.tensors import refuse_no_numbers
 
 Format = Literal["saelens", "sparsify", "gemma_scope"]
 WritableFormat = Literal["saelens", "sparsify"]
@@ -45,8 +48,7 @@ def load(folder: Path) -> Found:
     digest = artefact.file_hash(folder / WEIGHTS_FILES[kind])
     match kind:
         case "saelens":
-            cfg = saelens_format.config_of(settings, folder / CONFIG_FILE)
-            return Found(saelens_format.load(folder), cfg, kind, settings, digest)
+            return Found(*load_saelens(folder, settings), kind, settings, digest)
         case "sparsify":
             sae = sparsify_format.load(folder)
             return Found(sae, sae.cfg, kind, settings, digest)
@@ -54,6 +56,24 @@ def load(folder: Path) -> Found:
             return Found(gemma_scope.load(folder), JumpReLUConfig(), kind, settings, digest)
         case _:
             assert_never(kind)
+
+
+def load_saelens(folder: Path, settings: dict[str, Any]) -> tuple[SAE, SAEConfig]:
+    """An autoencoder of SAELens that may have been written by anyone, and its settings.
+
+    Raises:
+        UserError: Its config lacks what its architecture needs, or its weights are others.
+    """
+    try:
+        cfg = saelens_format.config_of(settings, folder / CONFIG_FILE)
+        sae = saelens_format.load(folder)
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(
+            f"{folder} holds weights that do not fit its {CONFIG_FILE} ({type(error).__name__}), expected those of one SAE. "
+            "Fetch both files from one place."
+        ) from error
+    refuse_no_numbers(sae.state_dict(), folder / saelens_format.WEIGHTS_FILE)
+    return sae, cfg
 
 
 def recognise(folder: Path) -> Format:

@@ -17,10 +17,12 @@ sae-lens 6.54, `loading/pretrained_sae_loaders.py`.
 """
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sae.config import JumpReLUConfig
@@ -29,6 +31,7 @@ from sae.jumprelu import JumpReLUSAE
 from sae.tensors import refuse_wrong_shapes
 
 WEIGHTS_FILE = "params.npz"
+FEATURES_AT_ONCE = 4096
 OTHER_KINDS = ("transcoder", "embedding")
 """Words in the folders of Gemma Scope's files that hold the same tensors and mean another computation."""
 
@@ -52,19 +55,26 @@ def load(folder: Path) -> JumpReLUSAE:
         "threshold": (d_sae,),
     }
     refuse_wrong_shapes(weights, shapes, path)
-    b_enc = weights["b_enc"].double() + weights["b_dec"].double() @ weights["W_enc"].double()
+    b_enc = weights["b_enc"].double() + shift(weights["b_dec"], weights["W_enc"])
     sae = JumpReLUSAE(JumpReLUConfig(), d_in, d_sae)
     sae.load_state_dict(weights | {"b_enc": b_enc.float(), "threshold": weights["threshold"].clamp_min(0)})
     sae.eval().requires_grad_(False)
     return sae
 
 
+def shift(b_dec: Float[Tensor, "d_in"], W_enc: Float[Tensor, "d_in d_sae"]) -> Float[Tensor, "d_sae"]:
+    """b_dec · W_enc in float64, some features at a time: the widest of these SAEs have a million."""
+    return torch.cat([b_dec.double() @ part.double() for part in W_enc.split(FEATURES_AT_ONCE, dim=1)])
+
+
 def tensors(path: Path) -> dict[str, Tensor]:
     """The arrays of a file, as float32; nothing in it is executed."""
+    if not zipfile.is_zipfile(path):  # NumPy would try it as a bare array
+        raise UserError(f"{path} is no plain archive of arrays, expected Gemma Scope's. Fetch it again.")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(np.asarray(arrays[name], dtype=np.float32)) for name in arrays.files}
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UserError(f"{path} is no plain archive of arrays, expected Gemma Scope's. Fetch it again.") from error
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from sae import artefact
 from sae.base import SAE
 from sae.config import TopKConfig
 from sae.errors import UserError
-from sae.tensors import refuse_wrong_shapes
+from sae.tensors import refuse_wrong_shapes, weights_in
 from sae.topk import TopKSAE
 
 CONFIG_FILE = "cfg.json"
@@ -47,7 +46,7 @@ def load(folder: Path) -> TopKSAE:
     path = folder / CONFIG_FILE
     settings = artefact.read_json(path)
     refuse_other_computations(settings, path)
-    weights = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS_FILE).items()}
+    weights = weights_in(folder / WEIGHTS_FILE)
     d_in = settings["d_in"]
     d_sae = settings.get("num_latents") or d_in * settings["expansion_factor"]
     shapes = {"encoder.weight": (d_sae, d_in), "encoder.bias": (d_sae,), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}
@@ -84,6 +83,10 @@ def refuse_other_computations(settings: dict[str, Any], path: Path) -> None:
             f"{path} has no {missing[0]!r}, expected the settings of sparsify's SparseCoder. "
             "Name the folder of one of its hook points."
         )
+    for name in ("d_in", "k", "num_latents", "expansion_factor"):
+        value = settings.get(name)
+        if value is not None and (type(value) is not int or value < (0 if name == "num_latents" else 1)):
+            raise UserError(f"{path} says {name}={value!r}, expected a whole number of at least 1. Fetch it again.")
     activation = settings.get("activation", "topk")
     if activation != "topk":
         raise UserError(

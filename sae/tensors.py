@@ -3,9 +3,25 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sae.errors import UserError
+
+
+def weights_in(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, as float32.
+
+    Raises:
+        UserError: It is none.
+    """
+    try:
+        return {name: tensor.float() for name, tensor in load_file(path).items()}
+    except SafetensorError as error:
+        raise UserError(
+            f"{path} is no whole safetensors file, expected the weights of an SAE. Fetch it again."
+        ) from error
 
 
 def refuse_wrong_shapes(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
@@ -25,5 +41,15 @@ def refuse_wrong_shapes(weights: Mapping[str, Tensor], shapes: Mapping[str, tupl
                 f"{path} has {name} of shape {list(weights[name].shape)}, expected {list(shape)} as the rest of the SAE "
                 "says. Fetch its files again."
             )
-        if not bool(weights[name].isfinite().all()):
+    refuse_no_numbers(weights, path)
+
+
+def refuse_no_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Stops where a tensor holds NaN or infinity.
+
+    Raises:
+        UserError: One does.
+    """
+    for name, tensor in weights.items():
+        if not bool(tensor.isfinite().all()):
             raise UserError(f"{path} has values in {name} that are no numbers, expected none. Fetch its files again.")

@@ -245,6 +245,7 @@ def test_a_converted_sae_has_the_same_weights_and_says_where_it_came_from(
     origin = json.loads((tmp_path / "out" / "origin.json").read_text())["converted_from"]
     assert (origin["format"], origin["folder"]) == ("saelens", source.name)
     assert origin["weights_hash"] == formats.load(source).weights_hash
+    assert origin["origin"] == json.loads((source / "origin.json").read_text())
 
 
 def gemma_scope(folder: Path) -> Path:
@@ -277,3 +278,10 @@ def test_gemma_scope_is_no_topk_for_sparsify(tmp_path: Path):
 def test_a_hook_point_nobody_knows_is_refused(name: str, tmp_path: Path):
     with pytest.raises(UserError, match=r"is no hook point, expected one such as blocks.12.hook_resid_post"):
         convert(gemma_scope(tmp_path / "in"), tmp_path / "out", "saelens", hook_point=name)
+
+
+def test_an_sae_is_not_converted_onto_itself(tmp_path: Path):
+    source = gemma_scope(tmp_path / "in")
+    with pytest.raises(UserError, match=r"is the folder to read from, expected another to write to"):
+        convert(source, tmp_path / "in" / "." / "", "saelens")
+    assert [path.name for path in source.iterdir()] == ["params.npz"]

@@ -99,3 +99,24 @@ def test_from_sparsify_to_saelens_and_back_gives_the_same_bytes(tmp_path: Path):
     for name in ("cfg.json", "sae.safetensors"):
         assert (tmp_path / "sparsify" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     assert json.loads((tmp_path / "saelens" / "cfg.json").read_text())["architecture"] == "topk"
+
+
+def test_saelens_weights_that_do_not_fit_their_config_are_refused(tmp_path: Path):
+    put(tmp_path, "saelens")
+    path = tmp_path / "cfg.json"
+    settings = json.loads(path.read_text())
+    for wrong in (settings | {"d_sae": 80}, settings | {"architecture": "jumprelu"}, settings | {"k": None}):
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(
+            UserError, match=r"holds weights that do not fit its cfg.json \(.*\), expected those of one SAE"
+        ):
+            formats.load(tmp_path)
+
+
+def test_saelens_weights_that_are_no_numbers_are_refused(tmp_path: Path):
+    sae = sae_of(TOPK)
+    with torch.no_grad():
+        sae.b_dec[3] = float("nan")
+    saelens_format.save(sae, TOPK, tmp_path, {})
+    with pytest.raises(UserError, match=r"has values in b_dec that are no numbers"):
+        formats.load(tmp_path)

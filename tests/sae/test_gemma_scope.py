@@ -113,3 +113,14 @@ def test_a_file_that_would_execute_code_is_not_opened(tmp_path: Path):
     (tmp_path / "params.npz").write_bytes(pickle.dumps(Trap()))
     with pytest.raises(UserError, match="is no plain archive of arrays"):
         gemma_scope.load(tmp_path)
+    np.save(tmp_path / "bare.npy", np.zeros(3))
+    (tmp_path / "bare.npy").rename(tmp_path / "params.npz")
+    with pytest.raises(UserError, match="is no plain archive of arrays"):
+        gemma_scope.load(tmp_path)
+
+
+def test_the_shift_is_the_same_however_many_features_are_taken_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    foreign(tmp_path)
+    whole = gemma_scope.load(tmp_path).b_enc
+    monkeypatch.setattr(gemma_scope, "FEATURES_AT_ONCE", 7)
+    torch.testing.assert_close(gemma_scope.load(tmp_path).b_enc, whole, rtol=1e-7, atol=1e-6)

@@ -135,6 +135,21 @@ def test_a_config_without_its_settings_is_refused(tmp_path: Path):
         sparsify_format.load(tmp_path)
 
 
+@pytest.mark.parametrize(("name", "value"), [("k", 0), ("k", "5"), ("d_in", -16), ("num_latents", 40.0), ("k", True)])
+def test_a_setting_that_is_no_whole_number_is_refused(tmp_path: Path, name: str, value: object):
+    foreign(tmp_path, **{name: value})
+    with pytest.raises(UserError, match=rf"says {name}={value!r}, expected a whole number of at least 1"):
+        sparsify_format.load(tmp_path)
+
+
+def test_a_file_cut_short_is_refused(tmp_path: Path):
+    foreign(tmp_path)
+    path = tmp_path / "sae.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"is no whole safetensors file, expected the weights of an SAE"):
+        sparsify_format.load(tmp_path)
+
+
 @pytest.mark.parametrize("cfg", [L1Config(expansion_factor=4), JumpReLUConfig(expansion_factor=4)])
 def test_only_topk_is_written(tmp_path: Path, cfg: SAEConfig):
     sae, _ = trained(cfg)
