@@ -143,16 +143,51 @@ stage_verb("examples", ("examples",), "Gather contexts for every feature.")
 stage_verb("report", ("report",), "Write report.html from what the other stages made.")
 
 
-@cli.command("export", help="Copy the SAEs of a run for other tools, and check that sae-lens reads them the same.")
+format_option = click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["saelens", "sparsify"]),
+    default="saelens",
+    show_default=True,
+    help="Whose format; sparsify's holds TopK SAEs only.",
+)
+
+
+@cli.command("export", help="Write the SAEs of a run for other tools, check how they are read, and add a model card.")
 @run_argument
-@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Folder to copy to.")
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+@format_option
+@click.option(
+    "--only", default="*", metavar="PATTERN", help="Only SAEs whose HOOK_POINT/SAE_ID match, such as '*/topk-*'."
+)
+@click.option(
+    "--license", "licence", metavar="NAME", help="Licence for the model card, as the Hugging Face hub names it."
+)
+@click.option("--push", "repo_id", metavar="OWNER/NAME", help="Then upload to this Hugging Face repository.")
 @as_json
-def export_verb(run: Path, target: Path, as_json: bool) -> None:
+def export_verb(
+    run: Path, target: Path, kind: Any, only: str, licence: str | None, repo_id: str | None, as_json: bool
+) -> None:
     from clinlens import config as configs
-    from clinlens.export import export
+    from clinlens.export import Publication, export
     from clinlens.pipeline import Run
 
-    show(export(Run(configs.read(run)), target), as_json)
+    show(export(Run(configs.read(run)), target, kind, only, Publication(licence, repo_id)), as_json)
+
+
+@cli.command("convert", help="Convert one SAE of SAELens, sparsify or Gemma Scope, in FOLDER, to another format.")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+@format_option
+@click.option("--model", metavar="NAME", help="What it was trained on, where its files do not say.")
+@click.option("--hook-point", metavar="NAME", help="Where, such as blocks.12.hook_resid_post, likewise.")
+@as_json
+def convert_verb(
+    folder: Path, target: Path, kind: Any, model: str | None, hook_point: str | None, as_json: bool
+) -> None:
+    from clinlens.conversion import convert
+
+    show(convert(folder, target, kind, model, hook_point), as_json)
 
 
 @cli.command("serve", help="Show a run's report in the browser, on this machine only.")
