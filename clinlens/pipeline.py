@@ -293,7 +293,7 @@ class Run:
         pairs = [(fit.hook_point, fit.sae_id) for fit in self.fits]
         is_first = not (self.folder / "report.html").is_file()
         with measured("report", self.folder) if is_first else nullcontext():
-            path = write_report(self.folder, self.cfg.report, self.cfg.cost, pairs)
+            path = write_report(self.folder, self.cfg.report, self.cfg.cost, pairs, self.cfg.choice)
         return {"report": str(path)}
 
     @cached_property
