@@ -44,7 +44,9 @@ def compare(first: Float[Tensor, "n d_in"], second: Float[Tensor, "m d_in"]) -> 
         first: `W_dec` of one, its live features.
         second: Of the other.
     """
-    cosines = torch.nn.functional.normalize(first.double(), dim=1) @ torch.nn.functional.normalize(second.double(), dim=1).T
+    cosines = (
+        torch.nn.functional.normalize(first.double(), dim=1) @ torch.nn.functional.normalize(second.double(), dim=1).T
+    )
     largest = torch.cat([cosines.amax(dim=1), cosines.amax(dim=0)]).mean()
     if max(cosines.shape) > MOST_MATCHED:
         return SeedStability(float(largest), None, None)

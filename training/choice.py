@@ -160,9 +160,7 @@ def dominates(one: Candidate, other: Candidate, measure: Measure) -> bool:
     return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
 
 
-def seed_spread(
-    candidates: Sequence[Candidate], value: Callable[[Candidate], float]
-) -> tuple[float | None, int]:
+def seed_spread(candidates: Sequence[Candidate], value: Callable[[Candidate], float]) -> tuple[float | None, int]:
     """Standard deviation between seeds of the same settings, pooled, and of how many SAEs; none where seeds do not vary."""
     groups: dict[str, list[float]] = {}
     for one in candidates:
@@ -181,7 +179,11 @@ def paragraph(choice: Choice) -> str:
     if taken is None:
         return f"No SAE can be recommended here. {left_out_words(choice.left_out)}".strip()
     name = NAMES[choice.measure]
-    also = "" if choice.measure == "explained_variance" else f" and an explained variance of {taken.explained_variance:.3f}"
+    also = (
+        ""
+        if choice.measure == "explained_variance"
+        else f" and an explained variance of {taken.explained_variance:.3f}"
+    )
     sentences = [
         f"Take {taken.sae_id}: with {taken.l0:.1f} active features per token it keeps {article(name)} {name} of "
         f"{taken.kept(choice.measure):.3f}{also}, with {100 * taken.dead_fraction:.1f} % of its {taken.d_sae:,} features dead.",
@@ -224,7 +226,9 @@ def rival_words(choice: Choice, taken: Candidate) -> list[str]:
         shown = ", ".join(described(rival.candidate, choice.measure) for rival in near[:N_RIVALS])
         more = f" and {len(near) - N_RIVALS} more" if len(near) > N_RIVALS else ""
         verb = "is" if len(near) == 1 else "are"
-        return [f"Indistinguishable from it {verb} {shown}{more}, within {limit}; the sparsest was taken, then the smallest."]
+        return [
+            f"Indistinguishable from it {verb} {shown}{more}, within {limit}; the sparsest was taken, then the smallest."
+        ]
     if not choice.rivals:
         return []
     second = choice.rivals[0]

@@ -79,7 +79,7 @@ def test_refers_to_nothing_outside_itself(page: Page):
 
 def test_pictures_refer_to_nothing_outside_themselves(page: Page):
     pictures = [base64.b64decode(str(image["src"]).partition(",")[2]).decode() for image in page.attributes("img")]
-    assert len(pictures) == 4
+    assert len(pictures) == 6
     for picture in pictures:
         assert not re.search(r'(href|src)="(?!#)', picture)
         assert not re.search(r"url\((?!#)", picture)
