@@ -4,6 +4,7 @@ The rule is `training.choice`. SAEs are compared at the same hook point of the s
 differ, and then say how far apart chance alone puts two SAEs.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -16,12 +17,12 @@ from analysis.seed_stability import SHARED_COSINE, SeedStability
 from clinlens.report.gather import SAEResult
 from sae import artefact
 from sae.saelens_format import WEIGHTS_FILE
-from training.choice import Candidate, Choice, ChoiceConfig, Measure, choose, paragraph
+from training.choice import Candidate, Choice, ChoiceConfig, choose, paragraph, price_range
 
 FILE = "choice.json"
 RULE = (
-    "Of the SAEs that neither diverged nor have too many dead features, the one with the largest gain (CE loss score, or "
-    "explained variance where not all have one, − L0 / d_in); of those within the tolerance, the sparsest, then the smallest."
+    "Of the SAEs that neither diverged nor have too many dead features, the one worth most: CE loss score (explained "
+    "variance where not all have one) − price × log2(L0); of those within the tolerance, the sparsest, then the smallest."
 )
 
 
@@ -124,20 +125,21 @@ def record(cfg: ChoiceConfig, found: Sequence[PlaceChoice], folder: Path) -> dic
 
 def place_record(place: PlaceChoice, folder: Path) -> dict[str, Any]:
     """One hook point in choice.json."""
-    choice, measure = place.choice, place.choice.measure
+    choice = place.choice
     rivals = [
-        candidate_record(rival.candidate, measure) | {"is_indistinguishable": rival.is_indistinguishable}
+        candidate_record(rival.candidate, choice) | {"is_indistinguishable": rival.is_indistinguishable}
         for rival in choice.rivals
     ]
     taken = None
     if choice.recommended is not None:
         paths = [run / "saes" / place.hook_point / choice.recommended.sae_id for run in place.runs]
         where = next(path for path in paths if path.is_dir())
-        taken = candidate_record(choice.recommended, measure) | {"folder": str(where.relative_to(folder))}
+        taken = candidate_record(choice.recommended, choice) | {"folder": str(where.relative_to(folder))}
     return {
         "hook_point": place.hook_point,
         "runs": [str(run.relative_to(folder)) for run in place.runs],
-        "measure": measure,
+        "measure": choice.measure,
+        "price_range": prices_record(choice),
         "tolerance": choice.tolerance,
         "n_repeated": choice.n_repeated,
         "recommended": taken,
@@ -149,6 +151,12 @@ def place_record(place: PlaceChoice, folder: Path) -> dict[str, Any]:
     }
 
 
-def candidate_record(one: Candidate, measure: Measure) -> dict[str, Any]:
+def candidate_record(one: Candidate, choice: Choice) -> dict[str, Any]:
     """An SAE's figures in choice.json."""
-    return one._asdict() | {"gain": one.gain(measure)}
+    return one._asdict() | {"worth": one.worth(choice.measure, choice.price)}
+
+
+def prices_record(choice: Choice) -> list[float | None] | None:
+    """The prices that choose the same in choice.json; a null as the upper one stands for no limit."""
+    found = price_range(choice)
+    return None if found is None else [found[0], None if math.isinf(found[1]) else found[1]]

@@ -2,18 +2,21 @@
 
 1. Left out are those that reconstruct no better than the mean, and those with too many dead features.
 2. What an SAE keeps is its CE loss score where all have one, else its explained variance.
-3. Its *gain* is what it keeps − L0 / d_in: how far it stands above the straight line between two codes that need no SAE,
-   no numbers at all (L0 0, keeps 0) and the activations themselves (L0 d_in, keep 1).
-4. The largest gain wins. Those within the tolerance of it cannot be told apart: of them the sparsest is taken, then the
-   one with fewest features.
+3. Active features have a price: its *worth* is what it keeps − price × log2(L0). On a plot with L0 on a log axis that is
+   a straight line, moved upwards until it leaves the front: it leaves at the knee, where one more doubling of L0 buys
+   less than the price.
+4. The largest worth wins. Those within the tolerance of it cannot be told apart: of them the sparsest is taken, then
+   the one with fewest features.
 
 So whatever is as sparse, as faithful and as small in all three, and better in one, is preferred; the order of the
-candidates plays no part; and one more candidate that another one beats changes nothing.
+candidates plays no part; and one more candidate that another one beats changes nothing. How much rests on the price is
+told beside the choice: the range of prices that choose the same.
 
-Source: the knee as the point farthest above the chord is Das 1999, "On characterizing the 'knee' of the Pareto curve"
-(Structural Optimization 18) and Satopaa et al. 2011, "Finding a 'kneedle' in a haystack".
-# Differs from both: the chord does not join the ends of the front found, because then an SAE added at one end would move
-# the choice in the middle, and a front of two would have no knee.
+Source: knees as the optima of linear utilities, Branke et al. 2004, "Finding knees in multi-objective optimization"
+(PPSN VIII).
+# Differs from knees by the distance from the chord (Satopaa et al. 2011, "Finding a 'kneedle' in a haystack"): the chord
+# joins the ends of the front, so that one SAE more at an end would move the choice in the middle, and two SAEs of nearly
+# the same L0 would have no knee.
 """
 
 import math
@@ -37,9 +40,12 @@ class ChoiceConfig(Settings, frozen=True):
     max_dead_fraction: float = Field(
         default=0.5, ge=0, le=1, description="An SAE with a larger share of dead features is not recommended."
     )
+    price: NonNegativeFloat = Field(
+        default=0.02, description="How much more must be kept to justify twice as many active features per token."
+    )
     tolerance: NonNegativeFloat = Field(
         default=0.005,
-        description="Differences of gain up to this decide nothing; where seeds vary, 2.8 of their standard deviations.",
+        description="Differences of worth up to this decide nothing; where seeds vary, 2.8 of their standard deviations.",
     )
 
 
@@ -70,18 +76,18 @@ class Candidate(NamedTuple):
         value = self.ce_loss_score if measure == "ce_loss_score" else self.explained_variance
         return -math.inf if value is None else value
 
-    def gain(self, measure: Measure) -> float:
-        """What it keeps above the straight line from nothing to the raw activations."""
-        return self.kept(measure) - self.l0 / self.d_in
+    def worth(self, measure: Measure, price: float) -> float:
+        """What it keeps, less the price of its active features."""
+        return self.kept(measure) - price * math.log2(self.l0) if self.l0 > 0 else -math.inf
 
 
 class Rival(NamedTuple):
     """An SAE that was not taken, and how near it came."""
 
     candidate: Candidate
-    gain: float
+    worth: float
     is_indistinguishable: bool
-    """Within the tolerance of the largest gain."""
+    """Within the tolerance of the largest worth."""
 
 
 class LeftOut(NamedTuple):
@@ -95,15 +101,16 @@ class Choice(NamedTuple):
     """The SAE to take at one hook point."""
 
     measure: Measure
+    price: float
     recommended: Candidate | None
     """None where all were left out."""
     rivals: tuple[Rival, ...]
-    """The others that took part and have other settings, largest gain first."""
+    """The others that took part and have other settings, largest worth first."""
     front: tuple[Candidate, ...]
     """Those that none beats in sparsity and in what is kept, sparsest first."""
     left_out: tuple[LeftOut, ...]
     tolerance: float
-    """Differences of gain that decide nothing."""
+    """Differences of worth that decide nothing."""
     n_repeated: int
     """SAEs whose settings were trained with several seeds, which the tolerance is then from; 0 if it is the config's."""
 
@@ -120,24 +127,28 @@ def choose(candidates: Sequence[Candidate], cfg: ChoiceConfig) -> Choice:
     able = [one for one, reason in verdicts if reason is None]
     has_scores = bool(able) and all(one.ce_loss_score is not None for one in able)
     measure: Measure = "ce_loss_score" if has_scores else "explained_variance"
-    spread, n_repeated = seed_spread(able, lambda one: one.gain(measure))
+
+    def worth(one: Candidate) -> float:
+        return one.worth(measure, cfg.price)
+
+    spread, n_repeated = seed_spread(able, worth)
     tolerance = cfg.tolerance if spread is None else REPEATABILITY * spread
     if not able:
-        return Choice(measure, None, (), (), left_out, tolerance, 0)
-    best = max(one.gain(measure) for one in able)
-    near = [one for one in able if best - one.gain(measure) <= tolerance]
+        return Choice(measure, cfg.price, None, (), (), left_out, tolerance, 0)
+    best = max(map(worth, able))
+    near = [one for one in able if best - worth(one) <= tolerance]
     taken = min(near, key=lambda one: (one.l0, one.d_sae, -one.kept(measure), one.sae_id))
-    others = sorted(
-        (one for one in able if one.settings != taken.settings), key=lambda one: (-one.gain(measure), one.sae_id)
-    )
-    rivals = tuple(Rival(one, one.gain(measure), one in near) for one in others)
-    return Choice(measure, taken, rivals, pareto_front(able, measure), left_out, tolerance, n_repeated)
+    others = sorted((one for one in able if one.settings != taken.settings), key=lambda one: (-worth(one), one.sae_id))
+    rivals = tuple(Rival(one, worth(one), one in near) for one in others)
+    return Choice(measure, cfg.price, taken, rivals, pareto_front(able, measure), left_out, tolerance, n_repeated)
 
 
 def fault(one: Candidate, cfg: ChoiceConfig) -> str | None:
     """Why an SAE takes no part; none if it does."""
     if not all(map(math.isfinite, (one.l0, one.explained_variance, one.dead_fraction, one.ce_loss_score or 0.0))):
         return "a figure is no finite number"
+    if one.l0 <= 0:
+        return "none of its features ever fires"
     if one.explained_variance <= 0:
         return f"it reconstructs no better than the mean (explained variance {one.explained_variance:.3f})"
     if one.dead_fraction > cfg.max_dead_fraction:
@@ -202,16 +213,35 @@ def article(name: str) -> str:
 
 
 def why(choice: Choice, taken: Candidate) -> str:
-    """Where it stands among all."""
-    n = 1 + len(choice.rivals)
-    gain = taken.gain(choice.measure)
-    line = f"the straight line from no features at all to the {taken.d_in:,} raw dimensions"
-    if n == 1:
-        return f"It is the only setting to choose from; it stands {gain:.3f} above {line}."
-    best = max(choice.rivals, key=lambda rival: rival.gain)
-    if best.gain <= gain:
-        return f"Of {n} SAEs it stands highest above {line}: by {gain:.3f}."
-    return f"Of {n} SAEs it is the sparsest of those that stand highest above {line}: by {gain:.3f}."
+    """Where it stands among all, and how much of that rests on the price."""
+    if not choice.rivals:
+        return "There is no other to choose from."
+    n, name = 1 + len(choice.rivals), NAMES[choice.measure]
+    price = f"where twice as many active features must pay for themselves with {choice.price:g} of {name}"
+    found = price_range(choice)
+    if found is None:
+        return f"Of {n} SAEs it is among those worth most {price}."
+    low, high = found
+    same = f"from {low:.3f} upwards" if math.isinf(high) else f"from {low:.3f} to {high:.3f}"
+    return f"Of {n} SAEs it is worth most {price}; any price {same} chooses the same."
+
+
+def price_range(choice: Choice) -> tuple[float, float] | None:
+    """The prices at which no other would be worth more; none where it was taken only for being indistinguishable."""
+    taken = choice.recommended
+    if taken is None:
+        return None
+    low, high = 0.0, math.inf
+    for rival in choice.rivals:
+        more = rival.candidate.kept(choice.measure) - taken.kept(choice.measure)
+        doublings = math.log2(rival.candidate.l0 / taken.l0)
+        if doublings > 0:
+            low = max(low, more / doublings)
+        elif doublings < 0:
+            high = min(high, more / doublings)
+        elif more > 0:
+            return None
+    return (low, high) if low <= choice.price <= high else None
 
 
 def rival_words(choice: Choice, taken: Candidate) -> list[str]:
@@ -227,13 +257,14 @@ def rival_words(choice: Choice, taken: Candidate) -> list[str]:
         more = f" and {len(near) - N_RIVALS} more" if len(near) > N_RIVALS else ""
         verb = "is" if len(near) == 1 else "are"
         return [
-            f"Indistinguishable from it {verb} {shown}{more}, within {limit}; the sparsest was taken, then the smallest."
+            f"Indistinguishable from it {verb} {shown}{more}, worth the same within {limit}; the sparsest was taken, then "
+            "the smallest."
         ]
     if not choice.rivals:
         return []
     second = choice.rivals[0]
-    behind = taken.gain(choice.measure) - second.gain
-    return [f"Next comes {described(second.candidate, choice.measure)}, {behind:.3f} behind, more than {limit}."]
+    behind = taken.worth(choice.measure, choice.price) - second.worth
+    return [f"Next comes {described(second.candidate, choice.measure)}, worth {behind:.3f} less, more than {limit}."]
 
 
 def ends(choice: Choice, taken: Candidate) -> list[str]:
@@ -261,7 +292,7 @@ def concept_words(choice: Choice, taken: Candidate) -> list[str]:
         return []
     best = max(
         (rival.candidate for rival in choice.rivals), key=lambda one: one.n_recovered or 0, default=taken
-    )  # rivals are in order of gain, so of equals the first
+    )  # rivals are in order of worth, so of equals the first
     found = f"It recovers {taken.n_recovered} of {taken.n_concepts} annotated concepts"
     if (best.n_recovered or 0) > taken.n_recovered:
         return [f"{found}; most, {best.n_recovered}, does {best.sae_id}."]

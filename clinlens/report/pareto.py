@@ -52,6 +52,7 @@ def content(run: RunResult, cfg: ChoiceConfig) -> dict[str, Any]:
             for place in found
         ],
         "choices_stand_open": len(found) <= MOST_OPEN,
+        "choice_cfg": cfg,
         "max_dead": percent(cfg.max_dead_fraction),
     }
 
@@ -62,7 +63,7 @@ def n_saes(choice: Choice) -> int:
 
 
 def everyone(choice: Choice) -> list[Candidate]:
-    """All SAEs of a choice, the recommended first, then by gain, then those left out."""
+    """All SAEs of a choice, the recommended first, then by worth, then those left out."""
     taken = [] if choice.recommended is None else [choice.recommended]
     return [*taken, *(rival.candidate for rival in choice.rivals), *(one.candidate for one in choice.left_out)]
 
@@ -76,7 +77,7 @@ def overview(run: RunResult, found: Sequence[PlaceChoice]) -> Table:
         rows.append(
             texts(name, "none", *[""] * len(FIGURES))
             if taken is None
-            else texts(name, taken.sae_id, *figures(taken, place.choice.measure))
+            else texts(name, taken.sae_id, *figures(taken, place.choice))
         )
     return Table("The SAE to take at each hook point", columns, rows)
 
@@ -87,11 +88,11 @@ FIGURES = [
     Column("CE loss score", "1: nothing lost"),
     Column("Dead", "never fired on held-out tokens"),
     Column("Features", "d_sae"),
-    Column("Gain", "what is kept − L0 / d_in"),
+    Column("Worth", "what is kept, less the price of L0"),
 ]
 
 
-def figures(one: Candidate, measure: Measure) -> list[str]:
+def figures(one: Candidate, choice: Choice) -> list[str]:
     """An SAE's figures, as the columns want them."""
     return [
         fixed(one.l0, 1),
@@ -99,15 +100,15 @@ def figures(one: Candidate, measure: Measure) -> list[str]:
         fixed(one.ce_loss_score, 3),
         percent(one.dead_fraction),
         f"{one.d_sae:,}",
-        fixed(one.gain(measure), 3),
+        fixed(one.worth(choice.measure, choice.price), 3),
     ]
 
 
 def verdict_table(name: str, choice: Choice) -> Table:
     """Every SAE of a hook point, with what became of it."""
     columns = [Column("SAE", is_number=False), *FIGURES, Column("Verdict", is_number=False)]
-    rows = [texts(one.sae_id, *figures(one, choice.measure), verdict(one, choice)) for one in everyone(choice)]
-    return Table(f"All SAEs at {name}, by gain in {NAMES[choice.measure]}", columns, rows)
+    rows = [texts(one.sae_id, *figures(one, choice), verdict(one, choice)) for one in everyone(choice)]
+    return Table(f"All SAEs at {name}, by worth in {NAMES[choice.measure]}", columns, rows)
 
 
 def verdict(one: Candidate, choice: Choice) -> str:
@@ -166,6 +167,17 @@ def draw_panel(axes: Axes, run: RunResult, choice: Choice, measure: Measure) -> 
         axes.xaxis.set_minor_locator(NullLocator())
     if choice.recommended in shown:
         ring(axes, choice.recommended, measure)
+        if measure == choice.measure:
+            equal_worth(axes, choice.recommended, choice)
+
+
+def equal_worth(axes: Axes, taken: Candidate, choice: Choice) -> None:
+    """A dotted line through all that would be worth the same; it must not move the limits."""
+    limits = axes.get_xlim(), axes.get_ylim()
+    ends = [taken.kept(choice.measure) + choice.price * math.log2(l0 / taken.l0) for l0 in limits[0]]
+    axes.plot(limits[0], ends, color=INK, linewidth=1, linestyle=":", zorder=1)
+    axes.set_xlim(limits[0])
+    axes.set_ylim(limits[1])
 
 
 def ring(axes: Axes, taken: Candidate, measure: Measure) -> None:
@@ -197,6 +209,7 @@ def name_marks(figure: Figure, run: RunResult, choice: Choice) -> None:
     ]
     handles.append(Line2D([], [], color="#6b7480", linewidth=1.3, label="Pareto front"))
     if choice.recommended is not None:
+        handles.append(Line2D([], [], color=INK, linewidth=1, linestyle=":", label="worth the same"))
         handles.append(
             Line2D(
                 [],
@@ -242,5 +255,6 @@ def alt_text(place: PlaceChoice, measures: Sequence[Measure]) -> str:
     )
     return (
         f"Scatter of L0, on a log scale, against {named} for {n_saes(choice)} SAEs at {place.hook_point}, a line along the "
-        f"{len(choice.front)} of the Pareto front; {ringed}. The figures are in the table below."
+        f"{len(choice.front)} of the Pareto front, a dotted one through what would be "
+        f"worth the same; {ringed}. The figures are in the table below."
     )

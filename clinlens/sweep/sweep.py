@@ -19,6 +19,7 @@ from clinlens.config import RunConfig
 from clinlens.folder import alone_in, opened
 from clinlens.pipeline import Run, refuse_replicas
 from clinlens.report.gather import rank, read_sae
+from clinlens.sweep import live
 from clinlens.sweep import trials as sweeps
 from clinlens.sweep.config import EarlyTerminateConfig, MetricConfig
 from clinlens.sweep.points import Adviser
@@ -124,7 +125,7 @@ def run_trials(
     for folder, some in sweeps.by_store(cfg, trials).items():
         own = some[0].cfg.model_copy(update={"sweep": cfg.sweep, "sae": cfg.sae, "training": cfg.training})
         with opened(own) as engine:
-            run = Run(own, [trial.cfg for trial in some], engine, group=sweeps.sweep_id(cfg))
+            run = Run(own, [trial.cfg for trial in some], engine, group=sweeps.sweep_id(cfg), display=live.display)
             try:
                 run.capture()
             except (UserError, JobFailed) as failure:  # other stores may do

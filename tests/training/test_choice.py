@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.choice import Candidate, ChoiceConfig, choose, dominates, paragraph, pareto_front, seed_spread
+from training.choice import (
+    Candidate,
+    ChoiceConfig,
+    choose,
+    dominates,
+    paragraph,
+    pareto_front,
+    price_range,
+    seed_spread,
+)
 
 CFG = ChoiceConfig()
 
@@ -21,12 +30,14 @@ def sae(sae_id: str, l0: float, explained_variance: float, **more: Any) -> Candi
 
 
 def test_the_knee_is_taken():
-    # by hand, kept − L0 / 64: 0.50 − 0.03125, 0.80 − 0.125, 0.90 − 0.25, 0.99 − 0.5
-    saes = [sae("k2", 2, 0.50), sae("k8", 8, 0.80), sae("k16", 16, 0.90), sae("k32", 32, 0.99)]
+    # by hand, kept − 0.02 × log2(L0): 0.50 − 0.02, 0.80 − 0.06, 0.81 − 0.08, 0.82 − 0.10
+    saes = [sae("k2", 2, 0.50), sae("k8", 8, 0.80), sae("k16", 16, 0.81), sae("k32", 32, 0.82)]
     choice = choose(saes, CFG)
     assert choice.recommended is not None
     assert choice.recommended.sae_id == "k8"
-    assert [round(rival.gain, 5) for rival in choice.rivals] == [0.65, 0.49, 0.46875]
+    assert [round(rival.worth, 5) for rival in choice.rivals] == [0.73, 0.72, 0.48]
+    # from k8 on a doubling buys 0.01 (0.81 − 0.80, and (0.82 − 0.80) / 2); from k2 to it (0.80 − 0.50) / 2
+    assert price_range(choice) == pytest.approx((0.01, 0.15))
     assert [one.sae_id for one in choice.front] == ["k2", "k8", "k16", "k32"]
     assert choice.measure == "explained_variance"
 
@@ -45,6 +56,7 @@ def test_a_ce_loss_score_counts_before_explained_variance_where_all_have_one():
         ({"dead_fraction": 0.51}, "51 % of its features are dead"),
         ({"explained_variance": -0.2}, "no better than the mean (explained variance -0.200)"),
         ({"explained_variance": math.nan}, "a figure is no finite number"),
+        ({"l0": 0.0}, "none of its features ever fires"),
         ({"ce_loss_score": math.inf}, "a figure is no finite number"),
     ],
 )
@@ -63,19 +75,22 @@ def test_where_all_are_left_out_nothing_is_recommended():
 
 
 def test_within_the_tolerance_the_sparsest_then_the_smallest_is_taken():
-    dense, sparse = sae("dense", 12, 0.8665), sae("sparse", 8, 0.80)  # gains 0.679 and 0.675, 0.004 apart
+    dense, sparse = sae("dense", 16, 0.824), sae("sparse", 8, 0.80)  # worth 0.744 and 0.74
     choice = choose([dense, sparse], CFG)
     assert choice.recommended == sparse
-    assert "Indistinguishable from it is dense (0.867 at L0 12.0), within the tolerance of 0.005" in paragraph(choice)
+    assert (
+        "Indistinguishable from it is dense (0.824 at L0 16.0), worth the same within the tolerance of 0.005"
+        in paragraph(choice)
+    )
     assert choose([dense, sparse], ChoiceConfig(tolerance=0.001)).recommended == dense
     wide, narrow = sae("wide", 8, 0.803, d_sae=512), sae("narrow", 8, 0.80)
     assert choose([wide, narrow], CFG).recommended == narrow
 
 
 def test_the_spread_between_seeds_takes_the_place_of_the_tolerance():
-    # two seeds 0.02 apart: s = 0.01 √2, and 2.8 s = 0.0396; a rival 0.03 ahead is then not ahead
+    # two seeds 0.02 apart: s = 0.01 √2, and 2.8 s = 0.0396; a rival 0.02 ahead is then not ahead
     seeds = [sae("a-0", 8, 0.80, settings="a"), sae("a-1", 8, 0.82, settings="a", seed=1)]
-    rival = sae("b", 16, 0.975)
+    rival = sae("b", 16, 0.86)
     choice = choose([*seeds, rival], CFG)
     assert choice.tolerance == pytest.approx(2.8 * 0.01 * math.sqrt(2))
     assert (choice.recommended, choice.n_repeated) == (seeds[1], 2)
@@ -95,14 +110,14 @@ def test_reasons_are_one_paragraph_with_figures():
     saes = [
         sae("k2", 2, 0.50, n_recovered=2, n_concepts=9),
         sae("k8", 8, 0.80, n_recovered=3, n_concepts=9, dead_fraction=0.25),
-        sae("k32", 32, 0.99, n_recovered=5, n_concepts=9),
+        sae("k32", 32, 0.82, n_recovered=5, n_concepts=9),
     ]
     assert paragraph(choose(saes, CFG)) == (
         "Take k8: with 8.0 active features per token it keeps an explained variance of 0.800, with 25.0 % of its 256 "
-        "features dead. Of 3 SAEs it stands highest above the straight line from no features at all to the 64 raw "
-        "dimensions: by 0.675. Next comes k32 (0.990 at L0 32.0), 0.185 behind, more than the tolerance of 0.005 (no seeds "
-        "were varied). For fidelity above all, k32 (0.990 at L0 32.0); for the fewest active features, k2 (0.500 at L0 2.0). "
-        "It recovers 3 of 9 annotated concepts; most, 5, does k32."
+        "features dead. Of 3 SAEs it is worth most where twice as many active features must pay for themselves with 0.02 of "
+        "explained variance; any price from 0.010 to 0.150 chooses the same. Next comes k32 (0.820 at L0 32.0), worth 0.020 "
+        "less, more than the tolerance of 0.005 (no seeds were varied). For fidelity above all, k32 (0.820 at L0 32.0); for "
+        "the fewest active features, k2 (0.500 at L0 2.0). It recovers 3 of 9 annotated concepts; most, 5, does k32."
     )
 
 
@@ -161,6 +176,20 @@ def test_an_sae_that_is_dominated_changes_nothing(saes: list[Candidate], more: l
     assert [(one.l0, one.kept(before.measure)) for one in after.front] == [
         (one.l0, one.kept(before.measure)) for one in before.front
     ]
+
+
+@given(some_saes(), st.floats(0, 0.5))
+def test_any_price_in_the_range_chooses_the_same(saes: list[Candidate], price: float):
+    exact = ChoiceConfig(tolerance=0)
+    choice = choose(saes, exact)
+    found = price_range(choice)
+    if found is not None and choice.recommended is not None and found[0] + 1e-9 < price < found[1] - 1e-9:
+        again = choose(saes, ChoiceConfig(tolerance=0, price=price)).recommended
+        assert again is not None
+        assert (again.l0, again.kept(choice.measure)) == (
+            choice.recommended.l0,
+            choice.recommended.kept(choice.measure),
+        )
 
 
 @given(some_saes())
