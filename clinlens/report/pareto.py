@@ -156,13 +156,10 @@ def draw_panel(axes: Axes, run: RunResult, choice: Choice, measure: Measure) -> 
         )  # fmt: skip
     axes.set_xlabel("L0 (active features per token, log scale)")
     axes.set_ylabel(f"{NAMES[measure]}{' (decides)' if measure == choice.measure else ''}")
-    axes.margins(y=0.14)
+    axes.margins(y=0.2)
     if shown:
-        low, high = (
-            step(math.log2(pick(one.l0 for one in shown))) for step, pick in ((math.floor, min), (math.ceil, max))
-        )
         axes.set_xscale("log", base=2)
-        axes.set_xlim(2 ** (low - 0.35), 2 ** (max(high, low + 1) + 0.35))
+        axes.set_xlim(*octaves([one.l0 for one in shown]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
     if choice.recommended in shown:
@@ -184,12 +181,20 @@ def ring(axes: Axes, taken: Candidate, measure: Measure) -> None:
     """A ring and a name at the recommended SAE."""
     place = (taken.l0, taken.kept(measure))
     axes.plot(*place, "o", markersize=16, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.6, zorder=3)
-    is_right = axes.transAxes.inverted().transform(axes.transData.transform(place))[0] > 0.55
+    across = axes.transAxes.inverted().transform(axes.transData.transform(place))[0]
+    side = "left" if across < 0.2 else "right" if across > 0.8 else "center"
     axes.annotate(
-        taken.sae_id.rpartition("-")[0] or taken.sae_id, place, xytext=(-12 if is_right else 12, -20),
-        textcoords="offset points", ha="right" if is_right else "left", fontsize=9, fontweight="bold", color=INK, zorder=4,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
+        taken.sae_id.rpartition("-")[0] or taken.sae_id, place, xytext=(0, 12), textcoords="offset points", ha=side,
+        fontsize=9, fontweight="bold", color=INK, zorder=4,
     )  # fmt: skip
+
+
+def octaves(values: Sequence[float]) -> tuple[float, float]:
+    """Limits of a log axis around some values that hold a power of two at least, so that there is a tick."""
+    low, high = math.log2(min(values)) - 0.5, math.log2(max(values)) + 0.5
+    if math.ceil(low) > math.floor(high):
+        low, high = math.floor(low) - 0.1, math.ceil(high) + 0.1
+    return 2**low, 2**high
 
 
 def name_marks(figure: Figure, run: RunResult, choice: Choice) -> None:

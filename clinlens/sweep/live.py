@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TextIO
 
 from rich import box
 from rich.console import Console, Group
@@ -120,11 +120,11 @@ def display(label: str, tasks: Sequence[Task], total: int, unit: str) -> Iterato
     """A progress bar on stderr; where that is a terminal and the tasks are fits, below a table of them."""
     fits = [task for task in tasks if isinstance(task, FitTask)]
     console = Console(stderr=True)
-    if not fits or not console.is_terminal or console.is_dumb_terminal:
+    if not fits or not sys.stderr.isatty() or not console.is_terminal or console.is_dumb_terminal:
         with progress(label, total, unit) as done:
             yield done
         return
-    n_done, started = 0, time.monotonic()
+    n_done, started, stderr = 0, time.monotonic(), sys.stderr
 
     def bar() -> Text:
         text = tqdm.format_meter(
@@ -153,23 +153,21 @@ def display(label: str, tasks: Sequence[Task], total: int, unit: str) -> Iterato
             transient=True,
             redirect_stdout=False,
         ),
-        logs_above(),
+        logs_above(stderr),
     ):
         yield done
     console.print(bar())
 
 
 @contextmanager
-def logs_above() -> Iterator[None]:
+def logs_above(stderr: TextIO) -> Iterator[None]:
     """Lets log lines pass above the live table, which stands in for stderr meanwhile."""
-    real = sys.__stderr__
-    handlers = [
-        one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler) and one.stream is real
-    ]
+    streams = [one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler)]
+    handlers = [one for one in streams if one.stream is stderr]
     for handler in handlers:
         handler.setStream(sys.stderr)
     try:
         yield
     finally:
         for handler in handlers:
-            handler.setStream(real)
+            handler.setStream(stderr)
