@@ -61,6 +61,8 @@ LR = 3e-3
 PEER_LRS = (3e-4, 1e-3, 3e-3)
 """Theirs: SAELens' default, ours, and one between."""
 N_PLACES = 11
+LOWEST_SHOWN = 0.3
+"""What keeps less is measured, but not drawn."""
 
 
 class Size(NamedTuple):
@@ -127,7 +129,9 @@ class ParetoReport(Report):
             axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axis.set(xlabel="L0 (active features per token)", ylabel=key.replace("_", " "))
             axis.grid(color="#e3e6ea")
-            axis.set_ylim(max(min(getattr(one, key) for one in self.points), 0.3) - 0.02, 1.0)
+            lowest = max(min(getattr(one, key) for one in self.points), LOWEST_SHOWN)
+            shown = [one.l0 for one in self.points if getattr(one, key) >= lowest]
+            axis.set(ylim=(lowest - 0.02, 1.0), xlim=(0.8 * min(shown), 1.25 * max(shown)))
         axes[0].legend(fontsize=8)
         figure.suptitle("; ".join(self.settings[:1]), fontsize=9)
         figure.tight_layout()

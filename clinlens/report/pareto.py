@@ -162,7 +162,7 @@ def draw_panel(axes: Axes, run: RunResult, choice: Choice, measure: Measure) -> 
         axes.set_xlim(*octaves([one.l0 for one in shown]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
-    if choice.recommended in shown:
+    if choice.recommended is not None:
         ring(axes, choice.recommended, measure)
         if measure == choice.measure:
             equal_worth(axes, choice.recommended, choice)

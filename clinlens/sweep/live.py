@@ -65,8 +65,8 @@ def row_of(task: FitTask) -> Row:
         state = "waiting"
     else:
         state = "running" if entry.state == "running" else "failed"
-    figures = (logged.get(key) for key in ("l0", "explained_variance", "dead_fraction"))
-    return Row(fit.hook_point, fit.sae_id, step, n_steps, *figures, state)
+    l0, explained_variance, dead = (logged.get(key) for key in ("l0", "explained_variance", "dead_fraction"))
+    return Row(fit.hook_point, fit.sae_id, step, n_steps, l0, explained_variance, dead, state)
 
 
 def last_row(path: Path) -> dict[str, float]:
@@ -121,8 +121,8 @@ def display(label: str, tasks: Sequence[Task], total: int, unit: str) -> Iterato
     fits = [task for task in tasks if isinstance(task, FitTask)]
     console = Console(stderr=True)
     if not fits or not sys.stderr.isatty() or not console.is_terminal or console.is_dumb_terminal:
-        with progress(label, total, unit) as done:
-            yield done
+        with progress(label, total, unit) as told:
+            yield told
         return
     n_done, started, stderr = 0, time.monotonic(), sys.stderr
 
