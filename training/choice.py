@@ -216,14 +216,16 @@ def why(choice: Choice, taken: Candidate) -> str:
     """Where it stands among all, and how much of that rests on the price."""
     if not choice.rivals:
         return "There is no other to choose from."
-    n, name = 1 + len(choice.rivals), NAMES[choice.measure]
+    name = NAMES[choice.measure]
+    n = 1 + len({rival.candidate.settings for rival in choice.rivals})
+    all_of_them = f"{n} settings, some with several seeds," if choice.n_repeated else f"{n} SAEs"
     price = f"where twice as many active features must pay for themselves with {choice.price:g} of {name}"
     found = price_range(choice)
     if found is None:
-        return f"Of {n} SAEs it is among those worth most {price}."
+        return f"Of {all_of_them} it is among those worth most {price}."
     low, high = found
     same = f"from {low:.3f} upwards" if math.isinf(high) else f"from {low:.3f} to {high:.3f}"
-    return f"Of {n} SAEs it is worth most {price}; any price {same} chooses the same."
+    return f"Of {all_of_them} it is worth most {price}; any price {same} chooses the same."
 
 
 def price_range(choice: Choice) -> tuple[float, float] | None:

@@ -95,6 +95,7 @@ def test_the_spread_between_seeds_takes_the_place_of_the_tolerance():
     assert choice.tolerance == pytest.approx(2.8 * 0.01 * math.sqrt(2))
     assert (choice.recommended, choice.n_repeated) == (seeds[1], 2)
     assert [one.candidate for one in choice.rivals] == [rival], "another seed of the same settings is no rival"
+    assert "Of 2 settings, some with several seeds, it is" in paragraph(choice)
     assert "(what 2 SAEs of repeated settings differ by from seed to seed)" in paragraph(choice)
     assert choose([seeds[1], rival], CFG).recommended == rival
 
