@@ -16,6 +16,7 @@ from hooks.config import CaptureConfig, CorpusConfig, ModelConfig, ScreeningConf
 from sae import artefact
 from sae.config import JumpReLUConfig, L1Config, SAEConfig, Settings, TopKConfig
 from sae.errors import UserError
+from training.choice import ChoiceConfig
 from training.config import CostConfig, EngineConfig, EvaluationConfig, TrackingConfig, TrainingConfig
 
 ARCHITECTURES: dict[str, type[BaseModel]] = {"l1": L1Config, "topk": TopKConfig, "jumprelu": JumpReLUConfig}
@@ -47,6 +48,7 @@ class RunConfig(Settings, frozen=True):
     concepts: ConceptsConfig = Field(
         default=ConceptsConfig(), description="Concept recovery, where the corpus has spans."
     )
+    choice: ChoiceConfig = Field(default=ChoiceConfig(), description="Which SAE is recommended at each hook point.")
     report: ReportConfig = Field(default=ReportConfig(), description="What report.html shows.")
     tracking: TrackingConfig = Field(default=TrackingConfig(), description="Logging.")
     engine: EngineConfig = Field(default=EngineConfig(), description="How the work is spread.")

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -39,6 +39,8 @@ from training.spec import Fit
 
 log = logging.getLogger("clinlens")
 EMBEDDED = "clinic"
+Display = Callable[[str, Sequence[Task], int, str], AbstractContextManager[Callable[[int], None]]]
+"""Shows work while it runs: label, tasks, amount in all, its unit → who is to be told of progress."""
 
 
 class Run:
@@ -49,6 +51,7 @@ class Run:
         trials: Configs that share the folder's activations, where it is that of a sweep; found in the folder if not given.
         engine: What runs the work, where it is open already.
         group: Name that W&B groups the SAEs by; the folder's if none.
+        display: How work is shown while it runs: a progress bar, if not given.
     """
 
     def __init__(
@@ -57,10 +60,12 @@ class Run:
         trials: Sequence[RunConfig] | None = None,
         engine: Engine | None = None,
         group: str | None = None,
+        display: "Display | None" = None,
     ) -> None:
         self.cfg = cfg
         self.folder = cfg.folder
         self.group = group
+        self.display = display or bar_alone
         self._trials = trials
         self._given_engine = engine
 
@@ -295,7 +300,7 @@ class Run:
         pairs = [(fit.hook_point, fit.sae_id) for fit in self.fits]
         is_first = not (self.folder / "report.html").is_file()
         with measured("report", self.folder) if is_first else nullcontext():
-            path = write_report(self.folder, self.cfg.report, self.cfg.cost, pairs)
+            path = write_report(self.folder, self.cfg.report, self.cfg.cost, pairs, self.cfg.choice)
         return {"report": str(path)}
 
     @cached_property
@@ -322,10 +327,10 @@ class Run:
             meter.distant_cpu_s = self._engine.distant_cpu_s - before
 
     def work(self, label: str, tasks: Sequence[Task], total: int, unit: str) -> None:
-        """Runs tasks on the configured engine under a progress bar."""
+        """Runs tasks on the configured engine, and shows how far they are."""
         # Of replicas, the first failure ends the command, since only this process may have met it.
         portions = [tasks] if self.replicas.n_replicas == 1 else [[task] for task in tasks]
-        with progress(label, total, unit) as done:
+        with self.display(label, tasks, total, unit) as done:
             for portion in portions:
                 self._engine.run(portion, done)
 
@@ -391,3 +396,10 @@ def progress(label: str, total: int | None, unit: str) -> Iterator[Callable[[int
         total=total, desc=f"{label:9}", unit=unit, unit_scale=True, file=sys.stderr, mininterval=0.5, smoothing=0.05
     ) as bar:
         yield lambda amount: (bar.update(amount) and None) or None
+
+
+def bar_alone(
+    label: str, _tasks: Sequence[Task], total: int, unit: str
+) -> AbstractContextManager[Callable[[int], None]]:
+    """Shows a progress bar and no more."""
+    return progress(label, total, unit)

@@ -23,6 +23,8 @@ CONCEPT_AUROC = 0.95
 class SAEResult:
     """All that is known of one autoencoder."""
 
+    run: Path
+    """Its run folder."""
     hook_point: str
     sae_id: str
     origin: dict[str, Any]
@@ -39,6 +41,11 @@ class SAEResult:
     """Concept recovery; none if the corpus has no spans."""
     examples: Path | None
     """The file of feature examples; none if they were not gathered."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its weights and records lie."""
+        return self.run / "saes" / self.hook_point / self.sae_id
 
     @property
     def architecture(self) -> str:
@@ -202,6 +209,7 @@ def read_sae(run: Path, hook_point: str, sae_id: str) -> SAEResult:
     examples = run / "examples" / hook_point / f"{sae_id}.h5"
     history = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
     return SAEResult(
+        run,
         hook_point,
         sae_id,
         origin=artefact.read_json(folder / "origin.json"),

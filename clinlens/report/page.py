@@ -16,18 +16,25 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from clinlens.report import cost as costs
-from clinlens.report import origin, plots, summary, tables
+from clinlens.report import origin, pareto, plots, summary, tables
 from clinlens.report.config import ReportConfig
 from clinlens.report.features import payload
 from clinlens.report.gather import RunResult, read_run
 from sae import artefact
+from training.choice import ChoiceConfig
 from training.config import CostConfig
 
 FILE = "report.html"
 SOURCES = Path(__file__).parent
 
 
-def write_report(run: Path, cfg: ReportConfig, cost: CostConfig, saes: list[tuple[str, str]] | None = None) -> Path:
+def write_report(
+    run: Path,
+    cfg: ReportConfig,
+    cost: CostConfig,
+    saes: list[tuple[str, str]] | None = None,
+    choice: ChoiceConfig = ChoiceConfig(),  # noqa: B008 - frozen
+) -> Path:
     """Writes report.html into a run folder; the same folder and settings give the same bytes.
 
     Args:
@@ -35,6 +42,7 @@ def write_report(run: Path, cfg: ReportConfig, cost: CostConfig, saes: list[tupl
         cfg: What to show.
         cost: Factors of the estimates.
         saes: Hook point and id of the autoencoders to show; all that finished training, if none.
+        choice: What a recommendation tolerates.
 
     Returns:
         The file.
@@ -43,11 +51,11 @@ def write_report(run: Path, cfg: ReportConfig, cost: CostConfig, saes: list[tupl
         UserError: The run has no activation store, no autoencoder, or not the ones asked for.
     """
     path = run / FILE
-    artefact.write_text(path, render(read_run(run, saes), cfg, cost))
+    artefact.write_text(path, render(read_run(run, saes), cfg, cost, choice))
     return path
 
 
-def render(run: RunResult, cfg: ReportConfig, cost: CostConfig) -> str:
+def render(run: RunResult, cfg: ReportConfig, cost: CostConfig, choice: ChoiceConfig) -> str:
     """The page of a run."""
     style, script = ((SOURCES / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     environment = Environment(
@@ -59,10 +67,10 @@ def render(run: RunResult, cfg: ReportConfig, cost: CostConfig) -> str:
     )
     blocks = {"style": Markup(style), "script": Markup(script)}  # noqa: S704 - our own files
     template = environment.get_template("template.html.j2")
-    return template.render(**content(run, cfg, cost), **blocks, policy=policy(script, style))
+    return template.render(**content(run, cfg, cost, choice), **blocks, policy=policy(script, style))
 
 
-def content(run: RunResult, cfg: ReportConfig, cost: CostConfig) -> dict[str, Any]:
+def content(run: RunResult, cfg: ReportConfig, cost: CostConfig, choice: ChoiceConfig) -> dict[str, Any]:
     """All that the template shows."""
     data = payload(run, cfg)
     listed = {f"{sae['key']}/{index}" for sae in data["saes"] for index in sae["index"]}
@@ -78,6 +86,7 @@ def content(run: RunResult, cfg: ReportConfig, cost: CostConfig) -> dict[str, An
         "is_evaluated": is_evaluated,
         "has_splice": any(sae.splice for sae in run.saes),
         "fidelity": plots.fidelity(run) if is_evaluated else None,
+        **pareto.content(run, choice),
         "curves": plots.curves(run),
         "training_table": tables.training_table(run),
         "densities": plots.densities(run) if is_evaluated else None,

@@ -12,10 +12,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+from clinlens import choices
 from clinlens import config as configs
+from clinlens.choices import PlaceChoice
 from clinlens.config import RunConfig
-from clinlens.folder import opened
+from clinlens.folder import alone_in, opened
 from clinlens.pipeline import Run, refuse_replicas
+from clinlens.report.gather import rank, read_sae
+from clinlens.sweep import live
 from clinlens.sweep import trials as sweeps
 from clinlens.sweep.config import EarlyTerminateConfig, MetricConfig
 from clinlens.sweep.points import Adviser
@@ -49,9 +53,50 @@ def sweep(cfg: RunConfig) -> dict[str, Any]:
         run_trials(cfg, sweeps.expanded(cfg), records, failures)
     result = summary(cfg, list(records.values()))
     artefact.write_json(cfg.folder / FILE, result)
+    chosen = choose(cfg, result["trials"])
+    reports = write_reports(cfg, result["trials"])
     if failures:
         raise failures[0]
-    return {"folder": str(cfg.folder), "sweep": str(cfg.folder / FILE), **result}
+    return {"folder": str(cfg.folder), "sweep": str(cfg.folder / FILE), **result, **chosen, "reports": reports}
+
+
+def choose(cfg: RunConfig, records: list[Record]) -> Record:
+    """Writes choice.json and says, for each hook point, which SAE to take and why."""
+    saes = [read_sae(run, *name) for run, names in evaluated(cfg, records).items() for name in names]
+    found = choices.choices(sorted(saes, key=rank), cfg.choice)
+    result = choices.record(cfg.choice, found, cfg.folder)
+    artefact.write_json(cfg.folder / choices.FILE, result)
+    for place in found:
+        log.info("\n%s%s: %s", place.hook_point, where(place, found, cfg.folder), place.reasons)
+    return {"choice": str(cfg.folder / choices.FILE), "choices": result["choices"]}
+
+
+def where(place: PlaceChoice, found: list[PlaceChoice], folder: Path) -> str:
+    """The stores of a choice, where the hook point's name alone does not tell it from another."""
+    alike = [other for other in found if other.hook_point == place.hook_point]
+    return f" ({', '.join(str(run.relative_to(folder)) for run in place.runs)})" if len(alike) > 1 else ""
+
+
+def evaluated(cfg: RunConfig, records: list[Record]) -> dict[Path, list[tuple[str, str]]]:
+    """Run folder → hook point and id of its SAEs that are measured, each once."""
+    found: dict[Path, dict[tuple[str, str], None]] = {}
+    for one in records:
+        for sae in one["saes"] if one["state"] == "done" else ():
+            folder = cfg.folder / sae["folder"]
+            if (folder / evaluation.FILE).is_file():
+                found.setdefault(folder.parents[2], {})[sae["hook_point"], sae["sae_id"]] = None
+    return {run: list(names) for run, names in found.items()}
+
+
+def write_reports(cfg: RunConfig, records: list[Record]) -> list[str]:
+    """The report of each store's run folder, from what there is; `clinlens examples` and `report` add the features."""
+    from clinlens.report.page import write_report  # draws plots; the trials need none
+
+    paths = []
+    for run, names in evaluated(cfg, records).items():
+        with alone_in(run):
+            paths.append(str(write_report(run, cfg.report, cfg.cost, names, cfg.choice)))
+    return paths
 
 
 def run_advised(cfg: RunConfig, records: dict[str, Record], failures: list[UserError | JobFailed]) -> None:
@@ -80,7 +125,7 @@ def run_trials(
     for folder, some in sweeps.by_store(cfg, trials).items():
         own = some[0].cfg.model_copy(update={"sweep": cfg.sweep, "sae": cfg.sae, "training": cfg.training})
         with opened(own) as engine:
-            run = Run(own, [trial.cfg for trial in some], engine, group=sweeps.sweep_id(cfg))
+            run = Run(own, [trial.cfg for trial in some], engine, group=sweeps.sweep_id(cfg), display=live.display)
             try:
                 run.capture()
             except (UserError, JobFailed) as failure:  # other stores may do

@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.harness.report import Report, Table
 from benchmarks.harness.rounds import Figure, Times, Way, race, refuse_difference, spread
+from benchmarks.pareto import Point, front_of, lost_ratio
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 FIGURES = {
@@ -21,6 +22,9 @@ FIGURES = {
     },
     "store": {
         "write_vs_raw", "read_vs_raw", "read_vs_h5py", "loader_vs_step",
+    },
+    "pareto": {
+        "lost_vs_saelens_topk", "lost_vs_saelens_jumprelu", "lost_vs_saelens_l1", "lost_vs_saelens",
     },
 }  # fmt: skip
 
@@ -40,6 +44,28 @@ def test_the_quick_store_benchmark_ends_in_one_object_with_every_figure():
     assert set(result) == {"figures", "peers", "machine"}
     assert set(result["figures"]) == FIGURES["store"]
     assert all(value > 0 for value in [*result["figures"].values(), *result["peers"].values()])
+
+
+def points(maker: str, *pairs: tuple[float, float]) -> list[Point]:
+    return [Point(maker, "topk", l0, explained_variance, 0.9) for l0, explained_variance in pairs]
+
+
+def test_a_front_that_loses_half_as_much_everywhere_is_twice_as_good():
+    ours = points("clinlens", (4, 0.90), (16, 0.95))
+    theirs = points("saelens", (4, 0.80), (16, 0.90))
+    assert lost_ratio(ours + theirs) == pytest.approx((2.0, 2.0, 2.0))
+
+
+def test_one_more_sae_between_two_makes_no_front_look_worse():
+    ours, theirs = points("clinlens", (4, 0.8), (16, 0.9)), points("saelens", (4, 0.8), (16, 0.9))
+    between = points("clinlens", (12, 0.81))
+    assert front_of(ours + between, "explained_variance") == [ours[0], between[0], ours[1]]
+    assert lost_ratio(ours + between + theirs) == pytest.approx((1.0, 1.0, 1.0))
+
+
+def test_fronts_that_share_no_l0_end_the_benchmark():
+    with pytest.raises(SystemExit, match="The fronts share no L0"):
+        lost_ratio(points("clinlens", (4, 0.8)) + points("saelens", (8, 0.8)))
 
 
 def test_ways_take_turns_and_the_first_round_does_not_count():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clinlens.report import plots
+from clinlens.report import pareto, plots
 from clinlens.report.config import ReportConfig
 from clinlens.report.page import json_for_script, write_report
 from sae.errors import UserError
@@ -56,7 +56,8 @@ def report(run: Path, cfg: ReportConfig | None = None, saes: list[tuple[str, str
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the plots undrawn, which take most of the time, where a test is about the words."""
-    monkeypatch.setattr(plots, "draw", lambda figure, alt: plots.Plot("data:image/svg+xml;base64,", alt))
+    for module in (plots, pareto):
+        monkeypatch.setattr(module, "draw", lambda figure, alt: plots.Plot("data:image/svg+xml;base64,", alt))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_refers_to_nothing_outside_itself(page: Page):
 
 def test_pictures_refer_to_nothing_outside_themselves(page: Page):
     pictures = [base64.b64decode(str(image["src"]).partition(",")[2]).decode() for image in page.attributes("img")]
-    assert len(pictures) == 4
+    assert len(pictures) == 6
     for picture in pictures:
         assert not re.search(r'(href|src)="(?!#)', picture)
         assert not re.search(r"url\((?!#)", picture)

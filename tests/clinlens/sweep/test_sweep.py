@@ -1,6 +1,7 @@
 """Whole sweeps on a tiny model: every point once, resumed, stopped early, grouped in W&B, read by the later stages."""
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 
 from clinlens.pipeline import Run
 from clinlens.sweep import trials
+from clinlens.sweep.config import SweepConfig
 from clinlens.sweep.plan import plan
 from clinlens.sweep.sweep import sweep, table
 from clinlens.sweep.trial import trial
@@ -131,6 +133,62 @@ def test_a_sweep_runs_every_point_resumes_and_is_read_by_the_later_stages(folder
     later = Run(read(folder / "grid"))
     assert len(later.fits) == 6
     assert later.stages(("examples", "report"))["report"] == str(folder / "grid" / "report.html")
+
+
+def test_a_sweep_ends_with_the_sae_to_take_at_each_hook_point(folder: Path, caplog: pytest.LogCaptureFixture):
+    parameters = GRID["parameters"] | {"sae.architecture": {"values": ["topk"]}, "sae.k": {"values": [2, 4, 8]}}
+    cfg = trials.read(write(folder, parameters=parameters), ("choice.max_dead_fraction=1",))
+    with caplog.at_level(logging.INFO, logger="clinlens"):
+        result = sweep(cfg)
+    written = json.loads(Path(result["choice"]).read_text())
+    assert written["choices"] == result["choices"]
+    assert [one["hook_point"] for one in result["choices"]] == GRID["parameters"]["training.hook_points"]["values"]
+    for one in result["choices"]:
+        taken = one["recommended"]
+        here = [sae for t in result["trials"] for sae in t["saes"] if sae["hook_point"] == one["hook_point"]]
+        assert len(one["rivals"]) == len(here) - 1 == 2
+        figures = next(sae["figures"] for sae in here if sae["sae_id"] == taken["sae_id"])
+        assert taken["ce_loss_score"] == figures["ce_loss_score"]
+        assert (cfg.folder / taken["folder"] / "sae_weights.safetensors").is_file()
+        assert f"{one['hook_point']}: Take {taken['sae_id']}: with" in caplog.text
+        assert one["seed_stability"] is None
+    assert result["reports"] == [str(cfg.folder / "report.html")]
+    page = (cfg.folder / "report.html").read_text()
+    assert all(one["reasons"].split(":")[0] in page for one in result["choices"])
+
+
+def test_seeds_say_how_far_apart_chance_puts_two_saes(folder: Path):
+    parameters = {
+        "sae.architecture": {"value": "topk"},
+        "sae.k": {"values": [2, 4]},
+        "seed": {"values": [0, 1, 2]},
+        "training.hook_points": {"value": "blocks.1.hook_resid_post"},
+    }
+    cfg = trials.read(write(folder, parameters=parameters), ("choice.max_dead_fraction=1",))
+    (one,) = sweep(cfg)["choices"]
+    assert len(one["runs"]) == 3, "every seed has its own split, and so its own store"
+    assert one["n_repeated"] == 6
+    assert len(one["rivals"]) == 3, "other seeds of the same settings are no rivals"
+    assert 0 <= one["seed_stability"]["shared_fraction"] <= 1
+    assert 0 < one["seed_stability"]["mean_max_cosine"] < 1
+    assert "from seed to seed" in one["reasons"]
+    assert "Over 3 seeds of it, " in one["reasons"]
+    assert len(list(cfg.folder.glob("store-*/report.html"))) == 3
+
+
+def test_stores_that_cannot_be_compared_have_a_choice_each(folder: Path):
+    parameters = {
+        "capture.context_tokens": {"values": [8, 16]},
+        "sae.k": {"value": 2},
+        "training.hook_points": {"value": "blocks.1.hook_resid_post"},
+    }
+    found = sweep(trials.read(write(folder, parameters=parameters)))["choices"]
+    assert len(found) == 2
+    assert found[0]["runs"] != found[1]["runs"]
+
+
+def test_early_stopping_is_off_unless_asked_for():
+    assert SweepConfig.model_validate(GRID).early_terminate is None
 
 
 def test_a_point_that_cannot_work_leaves_the_others_done(folder: Path):
