@@ -68,6 +68,16 @@ class RunConfig(Settings, frozen=True):
             raise ValueError("sae lists the same settings twice, expected different ones")
         return self
 
+    @model_validator(mode="after")
+    def shows_only_what_may_be_shown(self) -> "RunConfig":
+        """Texts go to W&B only where both are said: that they may, and that they shall."""
+        if self.tracking.examples and not self.corpus.shareable:
+            raise ValueError(
+                "tracking.examples is true but corpus.shareable is false, expected a corpus that is declared to be one "
+                "whose texts may leave this machine"
+            )
+        return self
+
 
 def read(path: Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     """The config in a YAML file, or in a run folder.

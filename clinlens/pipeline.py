@@ -17,6 +17,7 @@ from tqdm import tqdm
 from analysis import examples as example_files
 from analysis.concept_recovery import Recover, find_units
 from analysis.gather import GatherExamples, words
+from analysis.logbook import WriteRun
 from clinlens import clinic, config
 from clinlens.clinic.notes import generate
 from clinlens.config import RunConfig
@@ -280,6 +281,12 @@ class Run:
                 self.work("examples", missing, self.n_example_tokens * len(missing), "tok")
         return {"examples": [str(task.path) for task in tasks]}
 
+    def write_runs(self) -> None:
+        """Brings every SAE's W&B run up to its files."""
+        missing = [run for fit in self.fits if not (run := WriteRun(fit, self.cfg.tracking, self.group)).is_complete]
+        if missing:
+            self.work("W&B", missing, len(missing), "SAE")
+
     def report(self) -> dict[str, Any]:
         """Writes report.html."""
         unmade = [fit for fit in self.fits if not (fit.folder / evaluation.FILE).is_file()]
@@ -343,6 +350,8 @@ class Run:
                 if name == "report":
                     config.write(self.cfg, self.folder)  # which shows it
                 result |= getattr(self, name)()
+            if not {"train", "evaluate", "examples"}.isdisjoint(names):
+                self.write_runs()
             config.write(self.cfg, self.folder)  # only now: a command that failed leaves the run's config as it was
         return result
 

@@ -26,7 +26,7 @@ from training.config import TrackingConfig, TrainingConfig
 from training.replicas import ALONE, Replicas
 from training.schedule import lr_factor, sparsity_weight
 from training.stream import ActivationStream
-from training.tracking import Row, Tracker
+from training.tracking import HISTORY_FILE, Row, Tracker
 
 ENCODER_SCALE = 0.3
 """Norm of the encoder's columns at the start. Source: docs/log.md, measured on a clinical decoder; 0.1 and 1.0 give
@@ -73,6 +73,17 @@ class Fit:
     @property
     def is_complete(self) -> bool:
         return (self.folder / METRICS_FILE).is_file()
+
+    @property
+    def log_name(self) -> str:
+        """Name of its W&B run."""
+        return f"{self.hook_point}/{self.sae_id}"
+
+    @property
+    def log_config(self) -> dict[str, Any]:
+        """Settings that its W&B run shows."""
+        sections = {"sae": self.sae.model_dump(mode="json"), "training": self.training.model_dump(mode="json")}
+        return {"hook_point": self.hook_point, "seed": self.seed, **sections}
 
 
 @dataclass(frozen=True)
@@ -143,16 +154,10 @@ def fit(
     if not replicas.leads:
         train(task, state, stream, None, done, last, replicas)
         return
-    tracker = Tracker(task.folder / "history.jsonl", state.progress.log_bytes)
+    tracker = Tracker(task.folder / HISTORY_FILE, state.progress.log_bytes)
     summary = None
-    settings = {
-        "hook_point": task.hook_point,
-        "sae": task.sae.model_dump(),
-        "training": task.training.model_dump(),
-        "seed": task.seed,
-    }
     try:
-        tracker.open_wandb(tracking, task.run, f"{task.hook_point}/{task.sae_id}", group or task.run.name, settings)
+        tracker.open_wandb(tracking, task.run, task.log_name, group or task.run.name, task.log_config)
         summary = train(task, state, stream, tracker, done, last, replicas)
         if last == task.training.n_steps:
             finish(task, state, stream, store, summary)
@@ -192,7 +197,7 @@ def train(
     cfg = task.training
     sae, optimiser, clocks, progress = state
     window_tokens = progress.window_tokens
-    row = last_row(task.folder / "history.jsonl", progress.log_bytes) if tracker is not None else {}
+    row = last_row(task.folder / HISTORY_FILE, progress.log_bytes) if tracker is not None else {}
     for step, batch in zip(range(progress.step, last), stream.batches(progress.step), strict=False):
         x = replicas.share(batch)
         dead = clocks.silent_tokens >= cfg.dead_window_tokens
