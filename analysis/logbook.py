@@ -138,7 +138,8 @@ def figures(name: str, found: dict[str, Any]) -> dict[str, float]:
     if name == evaluation.FILE:
         return found["reconstruction"] | (found["splice"] or {})
     if name == concept_recovery.FILE:
-        return {key: found[key] for key in ("n_concepts", "n_recovered")}
+        probes = {f"probe_auroc_{k}": value["auroc"] for k, value in found["probing"]["features"].items()}
+        return {key: found[key] for key in ("n_concepts", "n_recovered")} | probes
     return found
 
 

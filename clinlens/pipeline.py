@@ -258,6 +258,8 @@ class Run:
                     "reconstruction": found["reconstruction"],
                     "splice": found["splice"],
                     "concept_recovery": recovered and {key: recovered[key] for key in ("n_concepts", "n_recovered")},
+                    "probing": recovered
+                    and {key: recovered["probing"][key] for key in ("n_concepts", "features", "model")},
                 }
             )
         result = {"store_id": self.fits[0].store_id, "seed": self.cfg.seed, "saes": saes}
