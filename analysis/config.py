@@ -36,5 +36,5 @@ class ConceptsConfig(Settings, frozen=True):
     probe_seeds: int = Field(default=5, ge=2, description="Random halvings of the documents that probes are fitted on.")
     probe_margin: NonNegativeFloat = Field(
         default=0.02,
-        description="AUROC by which a probe on features may stay behind one on the model's activations and still count as as good.",
+        description="AUROC by which a probe on features may stay behind one on the model's activations and still count as good.",
     )
