@@ -22,6 +22,7 @@ FIGURES = {
     "store": {
         "write_vs_raw", "read_vs_raw", "read_vs_h5py", "loader_vs_step",
     },
+    "evaluation": {"rows_vs_bare"},
 }  # fmt: skip
 
 
