@@ -177,7 +177,7 @@ def log_table(run: Any, found: list[list[Any]]) -> None:
     """A table of examples."""
     import wandb
 
-    run.log({"examples": wandb.Table(columns=COLUMNS, data=found)})
+    run.log({"examples": wandb.Table(columns=[*COLUMNS], data=[*found])})
 
 
 def example_rows(found: FeatureExamples, names: list[str], n_features: int) -> list[list[Any]]:
