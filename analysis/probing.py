@@ -34,6 +34,14 @@ from analysis.units import Unit, enough, named
 L2 = 1.0
 """Weight of ½‖w‖² beside the summed log-loss, on standardised inputs: C = 1. Source: scikit-learn's default."""
 
+NEWTON_COLUMNS = 64
+"""Up to so many columns Newton's method takes a few milliseconds; its cost grows with their square."""
+NEWTON_STEPS = 50
+LBFGS_STEPS = 100
+"""Enough for an AUROC; weights of strongly correlated columns still move after it."""
+TOLERANCE = 1e-6
+"""Change of a weight, on standardised inputs, that counts as none."""
+
 
 class Halves(NamedTuple):
     """One way to halve the documents, and what is probed in it."""
@@ -141,7 +149,7 @@ def standardised(x: np.ndarray, fitted: np.ndarray) -> np.ndarray:
 
 
 def logistic(x: np.ndarray, is_positive: np.ndarray) -> np.ndarray:
-    """Weights of one logistic regression per concept, fitted at once, since their losses add up.
+    """Weights of one logistic regression per concept.
 
     Args:
         x: [n, d], the first column being the intercept, which is not penalised.
@@ -150,20 +158,52 @@ def logistic(x: np.ndarray, is_positive: np.ndarray) -> np.ndarray:
     Returns:
         [n_concepts, d].
     """
-    if len(is_positive) == 0:
-        return np.zeros((0, x.shape[1]))
     y = is_positive.astype(np.float64)
-    penalised = np.ones(x.shape[1])
-    penalised[0] = 0
+    if x.shape[1] > NEWTON_COLUMNS:
+        return many_columns(x, y)
+    return np.asarray([few_columns(x, one) for one in y]).reshape(len(y), x.shape[1])
 
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+
+def few_columns(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """[d] weights by Newton's method, a step being halved while it does not lower the loss."""
+    w, penalty = np.zeros(x.shape[1]), L2 * penalised(x)
+    value = loss(w, x, y)
+    for _ in range(NEWTON_STEPS):
+        p = expit(x @ w)
+        gradient = x.T @ (p - y) + penalty * w
+        hessian = (x.T * (p * (1 - p))) @ x + np.diag(penalty + 1e-9)  # where a column does not vary
+        step = np.linalg.solve(hessian, gradient)
+        while (after := loss(w - step, x, y)) > value and np.abs(step).max() > TOLERANCE:
+            step /= 2
+        w, value = w - step, after
+        if np.abs(step).max() <= TOLERANCE:
+            break
+    return w
+
+
+def many_columns(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """[n_concepts, d] weights by L-BFGS, all concepts at once, since their losses add up."""
+
+    def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         w = flat.reshape(len(y), -1)
-        logits = w @ x.T
-        value = np.logaddexp(0, logits).sum() - (y * logits).sum() + L2 / 2 * (penalised * w**2).sum()
-        return float(value), ((expit(logits) - y) @ x + L2 * penalised * w).ravel()
+        gradient = (expit(w @ x.T) - y) @ x + L2 * penalised(x) * w
+        return loss(w.T, x, y.T), gradient.ravel()
 
     start = np.zeros(y.shape[0] * x.shape[1])
-    return minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x.reshape(len(y), -1)
+    options = {"maxiter": LBFGS_STEPS}
+    return minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=options).x.reshape(len(y), -1)
+
+
+def loss(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
+    """Summed log-loss and penalty of [d] weights, or of [d, n_concepts]."""
+    logits = x @ w
+    log_loss = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits))) - y * logits
+    return float(log_loss.sum() + L2 / 2 * ((penalised(x) * w.T) * w.T).sum())
+
+
+def penalised(x: np.ndarray) -> np.ndarray:
+    """[d] 1 for each column but the intercept."""
+    return np.r_[0.0, np.ones(x.shape[1] - 1)]
 
 
 def interval(values: Sequence[float] | np.ndarray) -> dict[str, float]:

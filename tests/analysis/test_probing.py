@@ -50,12 +50,12 @@ def test_a_logistic_regression_on_one_coin_is_worked_by_hand(monkeypatch: pytest
     assert logistic(x, positive)[0, 0] == pytest.approx(math.log(8 / 2), abs=1e-4)
 
 
-@pytest.mark.parametrize("d", [1, 3, 20])
+@pytest.mark.parametrize("d", [1, 3, 20, 70])
 def test_logistic_regressions_equal_those_of_scikit_learn(d: int):
     rng = np.random.default_rng(d)
-    x = rng.normal(size=(120, d)) * 30 + 500  # a large mean
-    positive = np.stack([x[:, 0] + rng.normal(size=120) * 20 > 500, rng.random(120) < 0.1])
-    fitted = np.ones(120, bool)
+    x = rng.normal(size=(300, d)) * 30 + 500  # a large mean
+    positive = np.stack([x[:, 0] + rng.normal(size=300) * 20 > 500, rng.random(300) < 0.1])
+    fitted = np.ones(300, bool)
     ours = logistic(standardised(x, fitted), positive)
     for row, is_positive in zip(ours, positive, strict=True):
         theirs = LogisticRegression(C=1.0, tol=1e-8, max_iter=1000).fit(StandardScaler().fit_transform(x), is_positive)
