@@ -17,6 +17,7 @@ though it cannot tell variants of one architecture apart.
 
 Differs from sae-probes: the penalty is fixed at scikit-learn's default and not searched for, because mentions are few; the
 largest k is not the reference, but the model's activations are, because they are the same for all autoencoders.
+That reference is fitted on all units.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,8 @@ from analysis.units import Unit, enough, named
 L2 = 1.0
 """Weight of ½‖w‖² beside the summed log-loss, on standardised inputs: C = 1. Source: scikit-learn's default."""
 
+FITTED_UNITS = 512
+"""Of a concept, and of all else, that a probe on features is fitted on, at most. Source: sae-probes fits on 1,024."""
 NEWTON_COLUMNS = 64
 """Up to so many columns Newton's method takes a few milliseconds; its cost grows with their square."""
 NEWTON_STEPS = 50
@@ -102,9 +105,10 @@ def sparse_probes(
         for row, name in enumerate(split.names):
             is_positive = split.is_positive[[row]]
             x = standardised(scores[:, chosen[row]], split.fitted)
+            rows = drawn(split.fitted, is_positive[0], seed)
             for k in cfg.probe_features:
                 some = x[:, : 1 + k]  # after the ones
-                weights = logistic(some[split.fitted], is_positive[:, split.fitted])
+                weights = logistic(some[rows], is_positive[:, rows])
                 value = auroc(some[~split.fitted] @ weights.T, is_positive[:, ~split.fitted])[0, 0]
                 found.setdefault(name, {}).setdefault(k, []).append(float(value))
     complete = {name: by_k for name, by_k in found.items() if len(by_k[cfg.probe_features[0]]) == cfg.probe_seeds}
@@ -123,6 +127,13 @@ def sparse_probes(
     }
     model = interval([float(np.mean([one[name] for name in complete])) for one in dense]) if complete else None
     return {"n_concepts": len(concepts), "features": means, "model": model, "concepts": concepts}
+
+
+def drawn(fitted: np.ndarray, is_positive: np.ndarray, seed: int) -> np.ndarray:
+    """Rows to fit on: of the concept's units, and of the others, all or so many drawn at random."""
+    rng = np.random.default_rng(seed)
+    kinds = [np.flatnonzero(fitted & is_positive), np.flatnonzero(fitted & ~is_positive)]
+    return np.concatenate([rng.permutation(rows)[:FITTED_UNITS] for rows in kinds])
 
 
 def most_different(scores: np.ndarray, is_positive: np.ndarray, k: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from analysis.config import ConceptsConfig
 from analysis.probing import (
     dense_probe,
+    drawn,
     halves,
     interval,
     logistic,
@@ -79,6 +80,17 @@ def test_documents_of_one_bundle_are_never_split_apart():
         assert split.fitted.sum() == 100
         assert split.names == ["cough", "fever"]
     assert len({split.fitted.tobytes() for split in found}) == 5, "every seed halves in its own way"
+
+
+def test_probes_are_fitted_on_so_many_units_of_each_kind_at_most(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("analysis.probing.FITTED_UNITS", 20)
+    some = units(400)
+    fitted = np.arange(400) < 200
+    rows = drawn(fitted, is_fever(some), 0)
+    assert fitted[rows].all()
+    assert len(set(rows)) == 40
+    assert is_fever(some)[rows].sum() == 20
+    assert sorted(drawn(fitted & (np.arange(400) < 40), is_fever(some), 0)[:10]) == list(range(0, 40, 4)), "all of few"
 
 
 def test_the_interval_over_seeds_is_students():
