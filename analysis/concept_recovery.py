@@ -7,19 +7,24 @@
    best AUROC is chosen for each concept; its AUROC on the second half is the concept's figure. Choosing and
    estimating on the same mentions would flatter: among many features one fits any noise.
 3. A concept is recovered where that figure reaches the threshold (0.95).
+
+Beside it stand probes on several features at once (`analysis.probing`).
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
+from torch import Tensor
 
+from analysis.auroc import auroc
 from analysis.config import ConceptsConfig
+from analysis.probing import dense_probe, sparse_probes
+from analysis.units import BACKGROUND, Unit, enough, named
 from hooks.corpus import Document, bundles
 from hooks.store import Store
 from sae import artefact, saelens_format
@@ -27,48 +32,16 @@ from training.engine import Done
 from training.evaluation import has_settings
 
 FILE = "concepts.json"
-BACKGROUND = ""
-"""Label of passages between annotations."""
+VERSION = 2
+"""Of the set of figures: a file of an older one is made anew."""
 FEATURES_PER_STEP = 512
 UNITS_PER_STEP = 512
-
-
-class Unit(NamedTuple):
-    """One mention, or one passage of background."""
-
-    shard: int
-    start: int
-    stop: int
-    """Rows start … stop − 1 of a held-out shard."""
-    label: str
-    """Its concept, or BACKGROUND."""
-    is_estimate: bool
-    """Whether it counts towards the estimate; else towards the choice."""
-
-
-def auroc(scores: np.ndarray, is_positive: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of every column, ties counted half.
-
-    Args:
-        scores: [n, n_features].
-        is_positive: [n_concepts, n] bool.
-
-    Returns:
-        [n_concepts, n_features]; nan where a concept has no positives or no negatives.
-
-    Source: Mann and Whitney 1947; AUROC = (R₊ − n₊(n₊ + 1)/2) / (n₊ n₋), with R₊ the rank sum of the positives.
-    """
-    ranks = rankdata(scores, axis=0)
-    n_pos = is_positive.sum(axis=1, keepdims=True).astype(float)
-    n_neg = is_positive.shape[1] - n_pos
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (is_positive.astype(float) @ ranks - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg)
 
 
 def find_units(store: Store, docs: list[Document], seed: int) -> list[Unit]:
     """Every mention in the held-out documents, and as many passages between them."""
     rng = np.random.default_rng(seed)
-    sides = {doc.index: bundle % 2 == 1 for doc, bundle in zip(docs, ranked(bundles(docs)), strict=True)}
+    bundle_of = {doc.index: bundle for doc, bundle in zip(docs, ranked(bundles(docs)), strict=True)}
     found: list[Unit] = []
     for number, shard in enumerate(store.shards("held_out")):
         for start, stop in itertools.pairwise(shard.document_bounds):
@@ -80,8 +53,8 @@ def find_units(store: Store, docs: list[Document], seed: int) -> list[Unit]:
             for (first, last), _ in mentions:
                 free[first:last] = False
             passages = [(rows, BACKGROUND) for rows in background([rows for rows, _ in mentions], free, rng)]
-            side = sides[doc.index]
-            found += [Unit(number, start + a, start + b, label, side) for (a, b), label in mentions + passages]
+            bundle = bundle_of[doc.index]
+            found += [Unit(number, start + a, start + b, label, bundle) for (a, b), label in mentions + passages]
     return found
 
 
@@ -135,6 +108,7 @@ class Recover:
     @property
     def settings(self) -> dict[str, Any]:
         return self.concepts.model_dump(mode="json") | {
+            "version": VERSION,
             "units": artefact.content_hash(self.units),
             "seed": self.seed,
         }
@@ -148,28 +122,50 @@ class Recover:
 
     def run(self, done: Done) -> None:
         store = Store.open(self.run_folder / "acts")
-        for sae_id in self.missing():
+        missing = self.missing()
+        if not missing:
+            return
+        whole = dense_probe(self.activations(store), self.units, self.concepts, self.seed)
+        for sae_id in missing:
             scores = self.scores(store, sae_id)
-            artefact.write_json(
-                self.path(sae_id), {"settings": self.settings} | recovery(scores, self.units, self.concepts)
-            )
+            result = {"settings": self.settings} | recovery(scores, self.units, self.concepts)
+            result["probing"] = sparse_probes(scores, self.units, self.concepts, self.seed, whole)
+            artefact.write_json(self.path(sae_id), result)
             done(1)
 
     def scores(self, store: Store, sae_id: str) -> np.ndarray:
         """[n_units, d_sae], the largest activation of each feature in each unit."""
         sae = saelens_format.load(self.run_folder / "saes" / self.hook_point / sae_id)
         scores = np.zeros((len(self.units), sae.d_sae), np.float32)
+        for places, starts, x, is_word in self.rows(store):
+            with torch.inference_mode():
+                encoded = (sae.encode(x) * is_word[:, None]).numpy()
+            scores[places] = np.maximum.reduceat(encoded, starts, axis=0)
+        return scores
+
+    def activations(self, store: Store) -> np.ndarray:
+        """[n_units, d_in], the mean activation of the model's own in each unit."""
+        means = np.zeros((len(self.units), store.hook_points[self.hook_point]), np.float32)
+        for places, starts, x, is_word in self.rows(store):
+            weight = is_word.numpy()[:, None].astype(np.float32)
+            sums = np.add.reduceat(x.numpy() * weight, starts, axis=0)
+            means[places] = sums / np.maximum(np.add.reduceat(weight, starts, axis=0), 1)
+        return means
+
+    def rows(self, store: Store) -> Iterator[tuple[list[int], np.ndarray, Tensor, Tensor]]:
+        """Some units at a time: their places, where each begins in the rows, the rows, and which of them are words.
+
+        A mention may lie across a window's edge, and so hold special tokens.
+        """
         for number, shard in enumerate(store.shards("held_out")):
             acts = shard.acts(self.hook_point, 0, shard.n_tokens)
-            is_word = torch.from_numpy(~shard.is_special)  # a mention may lie across a window's edge
+            is_word = torch.from_numpy(~shard.is_special)
             places = [place for place, unit in enumerate(self.units) if unit.shard == number]
             for some in (places[a : a + UNITS_PER_STEP] for a in range(0, len(places), UNITS_PER_STEP)):
-                rows = [torch.arange(self.units[place].start, self.units[place].stop) for place in some]
-                starts = np.cumsum([0, *(len(part) for part in rows[:-1])])
-                with torch.inference_mode():
-                    encoded = (sae.encode(acts[torch.cat(rows)]) * is_word[torch.cat(rows), None]).numpy()
-                scores[some] = np.maximum.reduceat(encoded, starts, axis=0)
-        return scores
+                parts = [torch.arange(self.units[place].start, self.units[place].stop) for place in some]
+                starts = np.cumsum([0, *(len(part) for part in parts[:-1])])
+                where = torch.cat(parts)
+                yield some, starts, acts[where], is_word[where]
 
 
 def recovery(scores: np.ndarray, units: tuple[Unit, ...], cfg: ConceptsConfig) -> dict[str, Any]:
@@ -182,8 +178,8 @@ def recovery(scores: np.ndarray, units: tuple[Unit, ...], cfg: ConceptsConfig) -
     """
     label = np.asarray([unit.label for unit in units])
     estimate = np.asarray([unit.is_estimate for unit in units])
-    names = [name for name in sorted(set(label) - {BACKGROUND}) if enough(label == name, estimate, cfg.min_mentions)]
-    left_out = sorted(set(label) - {BACKGROUND} - set(names))
+    names = [name for name in named(units) if enough(label == name, estimate, cfg.min_mentions)]
+    left_out = [name for name in named(units) if name not in names]
     is_positive = np.asarray([label == name for name in names]).reshape(len(names), len(units))
     steps = range(0, scores.shape[1], FEATURES_PER_STEP)
     choice = [auroc(scores[~estimate, a : a + FEATURES_PER_STEP], is_positive[:, ~estimate]) for a in steps]
@@ -199,8 +195,3 @@ def recovery(scores: np.ndarray, units: tuple[Unit, ...], cfg: ConceptsConfig) -
         }
     n_recovered = sum(concept["auroc"] >= cfg.auroc for concept in found.values())
     return {"n_concepts": len(names), "n_recovered": n_recovered, "too_few_mentions": left_out, "concepts": found}
-
-
-def enough(is_positive: np.ndarray, estimate: np.ndarray, least: int) -> bool:
-    """Whether a concept has mentions enough in both halves."""
-    return int((is_positive & estimate).sum()) >= least and int((is_positive & ~estimate).sum()) >= least

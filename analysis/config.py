@@ -1,6 +1,6 @@
 """Settings of feature examples and concept recovery."""
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from sae.config import Settings
 
@@ -22,11 +22,19 @@ class ExamplesConfig(Settings, frozen=True):
 
 
 class ConceptsConfig(Settings, frozen=True):
-    """When a feature counts as standing for a concept."""
+    """When a feature counts as standing for a concept, and how concepts are probed."""
 
     auroc: float = Field(
         default=0.95, gt=0.5, le=1, description="Held-out AUROC from which a concept counts as recovered."
     )
     min_mentions: PositiveInt = Field(
         default=10, description="Mentions a concept needs in each half of the held-out documents."
+    )
+    probe_features: tuple[PositiveInt, ...] = Field(
+        default=(1, 2, 5, 10, 20), min_length=1, description="Numbers of features that probes are fitted on."
+    )
+    probe_seeds: int = Field(default=5, ge=2, description="Random halvings of the documents that probes are fitted on.")
+    probe_margin: NonNegativeFloat = Field(
+        default=0.02,
+        description="AUROC by which a probe on features may stay behind one on the model's activations and still count as good.",
     )

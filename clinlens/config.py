@@ -19,7 +19,9 @@ from sae.errors import UserError
 from training.choice import ChoiceConfig
 from training.config import CostConfig, EngineConfig, EvaluationConfig, TrackingConfig, TrainingConfig
 
-ARCHITECTURES: dict[str, type[BaseModel]] = {"l1": L1Config, "topk": TopKConfig, "jumprelu": JumpReLUConfig}
+ARCHITECTURES: dict[str, type[BaseModel]] = {
+    cfg.model_fields["architecture"].default: cfg for cfg in get_args(get_args(SAEConfig)[0])
+}
 FILE = "config.yaml"
 
 
@@ -68,6 +70,16 @@ class RunConfig(Settings, frozen=True):
         """The same SAE twice is a mistake."""
         if len(set(map(repr, self.sae))) < len(self.sae):
             raise ValueError("sae lists the same settings twice, expected different ones")
+        return self
+
+    @model_validator(mode="after")
+    def shows_only_what_may_be_shown(self) -> "RunConfig":
+        """Texts go to W&B only where both are said: that they may, and that they shall."""
+        if self.tracking.examples and not self.corpus.shareable:
+            raise ValueError(
+                "tracking.examples is true but corpus.shareable is false, expected a corpus that is declared to be one "
+                "whose texts may leave this machine"
+            )
         return self
 
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from analysis import examples as example_files
 from analysis.concept_recovery import Recover, find_units
 from analysis.gather import GatherExamples, words
+from analysis.logbook import WriteRun
 from clinlens import clinic, config
 from clinlens.clinic.notes import generate
 from clinlens.config import RunConfig
@@ -264,6 +265,8 @@ class Run:
                     "reconstruction": found["reconstruction"],
                     "splice": found["splice"],
                     "concept_recovery": recovered and {key: recovered[key] for key in ("n_concepts", "n_recovered")},
+                    "probing": recovered
+                    and {key: recovered["probing"][key] for key in ("n_concepts", "features", "model")},
                 }
             )
         result = {"store_id": self.fits[0].store_id, "seed": self.cfg.seed, "saes": saes}
@@ -286,6 +289,12 @@ class Run:
                 artefact.write_json(names, words(load(self.model)))
                 self.work("examples", missing, self.n_example_tokens * len(missing), "tok")
         return {"examples": [str(task.path) for task in tasks]}
+
+    def write_runs(self) -> None:
+        """Brings every SAE's W&B run up to its files."""
+        missing = [run for fit in self.fits if not (run := WriteRun(fit, self.cfg.tracking, self.group)).is_complete]
+        if missing:
+            self.work("W&B", missing, len(missing), "SAE")
 
     def report(self) -> dict[str, Any]:
         """Writes report.html."""
@@ -350,6 +359,8 @@ class Run:
                 if name == "report":
                     config.write(self.cfg, self.folder)  # which shows it
                 result |= getattr(self, name)()
+            if not {"train", "evaluate", "examples"}.isdisjoint(names):
+                self.write_runs()
             config.write(self.cfg, self.folder)  # only now: a command that failed leaves the run's config as it was
         return result
 

@@ -77,6 +77,7 @@ class CorpusConfig(Settings, frozen=True):
         default="off",
         description="`sign_off` refuses the corpus until a person has signed what `clinlens screen` found in it.",
     )
+    shareable: bool = Field(default=False, description="The texts may leave this machine.")
 
     @field_validator("deidentification", mode="before")
     @classmethod

@@ -97,9 +97,20 @@ class TrackingConfig(Settings, frozen=True):
     """Where training is logged, beside the JSONL that is always written."""
 
     wandb: Literal["offline", "online", "disabled"] = Field(
-        default="offline", description="W&B mode; only `online` uses the network. Never holds text."
+        default="offline",
+        description="W&B mode; only `online` uses the network. Holds no text of the corpus, unless `examples` asks for it.",
     )
     project: str = Field(default="clinlens", description="W&B project.")
+    artefacts: bool = Field(
+        default=False, description="Keep each SAE's weights, cfg and figures in W&B as an artefact of type `sae`."
+    )
+    examples: bool = Field(
+        default=False,
+        description="Show contexts of features in W&B as a table; only of a corpus that is declared `corpus.shareable`.",
+    )
+    example_features: PositiveInt = Field(
+        default=50, description="Features in that table: so many that fire most often."
+    )
 
 
 class RayConfig(Settings, frozen=True):

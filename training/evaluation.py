@@ -1,6 +1,6 @@
 """What a trained autoencoder preserves of held-out activations and of the model's behaviour."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,58 +22,97 @@ from sae.errors import UserError
 from training.config import EvaluationConfig
 from training.engine import Done
 from training.splice import Splice
+from training.tracking import log_density_histogram
 
 FILE = "evaluation.json"
 ROWS_PER_STEP = 4096
+DENSE = 0.1
+"""Share of tokens above which a feature counts as dense. Source: Rajamanoharan et al. 2024, arXiv:2407.14435."""
+VERSION = 2
+"""Of the set of figures: a file of an older one is made anew."""
 
 
 class Reconstruction:
     """Running sums over rows, in float64, for the figures of reconstruction and sparsity.
 
-    Explained variance is 1 − Σ‖x − x̂‖² / Σ‖x − mean(x)‖² over all rows together. (A mean of per-row or per-batch
-    ratios is another number; peers have reported it under this name.)
+    - `explained_variance` is 1 − Σ‖x − x̂‖² / Σ‖x − mean‖² over all rows together, `fvu` one less that.
+    - `legacy_explained_variance` is the mean over rows of 1 − ‖x − x̂‖² / ‖x − mean‖², which peers have reported under
+      the other name; rows near the mean weigh most in it. Rows at the mean have no such ratio. Source:
+      `explained_variance_legacy` in sae-lens' evals, which takes the mean of each batch; SAEBench issue 76.
+    - `norm_ratio` is the mean of ‖x̂‖ / ‖x‖: below 1, reconstructions have shrunk.
+    - `relative_reconstruction_bias` is Σ‖x̂‖² / Σ x·x̂: the factor that x̂ would have to be divided by to fit best; below
+      1 means shrinkage that no wrong direction explains. Source: Rajamanoharan et al. 2024, arXiv:2404.16014, eq. 10.
+    - `dense_fraction` is the share of features that fire on more than DENSE of the rows.
+
+    All but `norm_ratio`, `cosine` and `relative_reconstruction_bias`, which look at x itself, stay the same where x and the
+    autoencoder move by an offset; all but `mse` where both are scaled.
+
+    Args:
+        mean: Mean of the rows that will be added.
+        d_sae: Number of features.
     """
 
-    def __init__(self, d_in: int, d_sae: int) -> None:
-        self.n = 0
+    def __init__(self, mean: Float[Tensor, "d_in"], d_sae: int) -> None:
+        self.mean = mean.double()
+        self.n = self.n_apart = 0
         self.fired = torch.zeros(d_sae, dtype=torch.float64)
-        self.sum = torch.zeros(d_in, dtype=torch.float64)
-        self.sum_squares = self.error = self.cosine = self.norm_ratio = 0.0
+        self.sum_squares = self.spread = self.error = self.share_left = 0.0
+        self.cosine = self.norm_ratio = self.out_squares = self.product = 0.0
 
     def add(self, x: Float[Tensor, "rows d_in"], sae: SAE) -> None:
         """Adds rows."""
         feature_acts, reconstruction = sae(x)
         self.n += len(x)
         self.fired += (feature_acts > 0).sum(dim=0)
-        self.sum += x.double().sum(dim=0)
-        self.sum_squares += float(x.double().square().sum())
-        self.error += float((x - reconstruction).double().square().sum())
-        self.cosine += float(torch.nn.functional.cosine_similarity(x, reconstruction, dim=1).double().sum())
-        norms = x.norm(dim=1).clamp_min(1e-12)
-        self.norm_ratio += float((reconstruction.norm(dim=1) / norms).double().sum())
+        x, x_hat = x.double(), reconstruction.double()
+        error, spread = (x - x_hat).square().sum(dim=1), (x - self.mean).square().sum(dim=1)
+        is_apart = spread > 0
+        self.sum_squares += float(x.square().sum())
+        self.spread += float(spread.sum())
+        self.error += float(error.sum())
+        self.n_apart += int(is_apart.sum())
+        self.share_left += float((error[is_apart] / spread[is_apart]).sum())
+        self.cosine += float(torch.nn.functional.cosine_similarity(x, x_hat, dim=1).sum())
+        self.norm_ratio += float((x_hat.norm(dim=1) / x.norm(dim=1).clamp_min(1e-12)).sum())
+        self.out_squares += float(x_hat.square().sum())
+        self.product += float((x * x_hat).sum())
 
     def figures(self) -> dict[str, float]:
         """The means."""
-        total = self.sum_squares - float(self.sum.square().sum()) / max(self.n, 1)
-        if total <= 1e-12 * self.sum_squares:
+        if self.spread <= 1e-12 * self.sum_squares:
             raise UserError(
                 f"The activations of {self.n} held-out tokens do not vary, expected different ones. "
                 "Choose another hook point, or hold out more documents."
             )
         return {
             "l0": float(self.fired.sum()) / self.n,
-            "explained_variance": 1 - self.error / total,
-            "fvu": self.error / total,
+            "explained_variance": 1 - self.error / self.spread,
+            "fvu": self.error / self.spread,
+            "legacy_explained_variance": 1 - self.share_left / self.n_apart,
             "mse": self.error / self.n,
             "cosine": self.cosine / self.n,
             "norm_ratio": self.norm_ratio / self.n,
+            "relative_reconstruction_bias": self.out_squares / self.product if self.product else float("nan"),
             "dead_fraction": float((self.fired == 0).double().mean()),
+            "dense_fraction": float((self.fired > DENSE * self.n).double().mean()),
             "n_tokens": self.n,
         }
 
     def density(self) -> np.ndarray:
         """[d_sae] share of rows each feature fired on."""
         return (self.fired / self.n).numpy()
+
+
+def mean_of(parts: Iterable[Float[Tensor, "rows width"]]) -> Float[Tensor, "width"]:
+    """The mean row, in float64."""
+    sums = [(part.double().sum(dim=0), len(part)) for part in parts]
+    n_rows = sum(n for _, n in sums)
+    if n_rows == 0:
+        raise UserError(
+            "The held-out documents have no row to measure at, expected some. Hold out more documents, or raise "
+            "training.max_norm_ratio."
+        )
+    return torch.stack([part for part, _ in sums]).sum(dim=0) / n_rows
 
 
 @dataclass(frozen=True)
@@ -93,16 +132,14 @@ class Evaluate:
 
     @property
     def id(self) -> str:
-        return (
-            f"evaluate-{self.hook_point}-{artefact.content_hash(self.sae_ids, self.evaluation.model_dump(mode='json'))}"
-        )
+        return f"evaluate-{self.hook_point}-{artefact.content_hash(self.sae_ids, self.settings)}"
 
     def folder(self, sae_id: str) -> Path:
         return self.run_folder / "saes" / self.hook_point / sae_id
 
     @property
     def settings(self) -> dict[str, Any]:
-        return self.evaluation.model_dump(mode="json")
+        return self.evaluation.model_dump(mode="json") | {"version": VERSION}
 
     def missing(self) -> list[str]:
         """Autoencoders without an evaluation by these settings."""
@@ -118,28 +155,35 @@ class Evaluate:
     def evaluate(self, saes: dict[str, SAE], done: Done) -> None:
         """Measures and writes."""
         store = Store.open(self.run_folder / "acts")
-        sums = {sae_id: Reconstruction(sae.d_in, sae.d_sae) for sae_id, sae in saes.items()}
         limit = norm_limit(self.folder(next(iter(saes))))
-        for x in rows(store, self.hook_point, "held_out", self.evaluation.n_tokens, self.exclude_special_tokens, limit):
+        n_tokens, exclude = self.evaluation.n_tokens, self.exclude_special_tokens
+        mean = mean_of(rows(store, self.hook_point, "held_out", n_tokens, exclude, limit))
+        sums = {sae_id: Reconstruction(mean, sae.d_sae) for sae_id, sae in saes.items()}
+        for x in rows(store, self.hook_point, "held_out", n_tokens, exclude, limit):
             for sae_id, sae in saes.items():
                 sums[sae_id].add(x, sae)
             done(len(x))
-        splice = self.splice(store, saes, limit, done)
+        splice = self.splice(store, saes, mean, limit, done)
         for sae_id in saes:
+            density = sums[sae_id].density()
+            counts, edges = log_density_histogram(density)
             figures: dict[str, Any] = {
                 "settings": self.settings,
                 "reconstruction": sums[sae_id].figures(),
                 "splice": None if splice is None else splice.figures(sae_id),
-                "density": [round(float(d), 8) for d in sums[sae_id].density()],
+                "density_histogram": {"log10_edges": edges.tolist(), "counts": counts.tolist()},
+                "density": [round(float(d), 8) for d in density],
             }
             artefact.write_json(self.folder(sae_id) / FILE, figures)
 
-    def splice(self, store: Store, saes: dict[str, SAE], limit: float | None, done: Done) -> Splice | None:
+    def splice(
+        self, store: Store, saes: dict[str, SAE], mean: Tensor, limit: float | None, done: Done
+    ) -> Splice | None:
         """Runs the spliced model; none where there is no next token to predict: encoders, vision towers."""
         lm = load(self.model)
         if lm.kind != "decoder":
             return None
-        splice = Splice(lm, parse(self.hook_point), saes, self.exclude_special_tokens, limit)
+        splice = Splice(lm, parse(self.hook_point), saes, mean.float(), self.exclude_special_tokens, limit)
         for batch in held_out_batches(store, lm, self.evaluation.splice_tokens):
             splice.add(batch)
             done(int(batch.attention_mask.sum()))

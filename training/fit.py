@@ -20,9 +20,9 @@ from training import checkpoint
 from training.config import TrackingConfig, TrainingConfig
 from training.memory import refuse_too_large
 from training.replicas import ALONE, Replicas
-from training.spec import HISTORY_FILE, Fit
+from training.spec import Fit
 from training.stream import ActivationStream
-from training.tracking import Tracker
+from training.tracking import HISTORY_FILE, Tracker
 from training.trainee import Trainee
 
 
@@ -116,8 +116,7 @@ def fit_together(
     stream = ActivationStream(store, first.hook_point, first.training, first.seed)
     refuse_too_large(tasks, store.hook_points[first.hook_point], replicas.device)
     stream.refuse_repetition(max(task.training.n_tokens for task in tasks))
-    trainees = prepared(tasks, stream, until_step, replicas)
-    lost: list[UserError] = []
+    trainees, lost = prepared(tasks, stream, until_step, replicas)
     with ExitStack() as stack:
         for trainee in trainees:
             done(trainee.next_step * trainee.fit.training.batch_tokens)
@@ -153,19 +152,28 @@ def fit_together(
 
 def prepared(
     tasks: Sequence[Fit], stream: ActivationStream, until_step: int | None, replicas: Replicas
-) -> list[Trainee]:
-    """The trainees, from their checkpoints or from one sample of the stream."""
+) -> tuple[list[Trainee], list[UserError]]:
+    """The trainees, from their checkpoints or from one sample of the stream, and why others cannot be.
+
+    Raises:
+        UserError: The only one cannot be.
+    """
     sample = None if all(checkpoint.exists(task.folder) for task in tasks) else stream.sample()
     engines: dict[tuple[str, str], SparseEngine | None] = {}
-    trainees = []
+    trainees, lost = [], []
     for task in tasks:
         cfg = task.training
         chosen = (cfg.kernels, cfg.encoder_dtype)
         if chosen not in engines:
             engines[chosen] = engine_for(cfg, replicas.device)
         last = min(until_step or cfg.n_steps, cfg.n_steps)
-        trainees.append(Trainee(task, stream, sample, last, engines[chosen], replicas))
-    return trainees
+        try:
+            trainees.append(Trainee(task, stream, sample, last, engines[chosen], replicas))
+        except UserError as error:
+            if len(tasks) == 1 or replicas.n_replicas > 1:
+                raise
+            lost.append(error)
+    return trainees, lost
 
 
 def engine_for(cfg: TrainingConfig, device: str) -> SparseEngine | None:

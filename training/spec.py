@@ -9,7 +9,6 @@ from sae.config import BatchTopKConfig, JumpReLUConfig, MatryoshkaConfig, SAECon
 from training.config import TrainingConfig
 
 METRICS_FILE = "metrics.json"
-HISTORY_FILE = "history.jsonl"
 NOT_DECISIVE = {"hook_points", "saes_at_once"}
 """Settings that change no byte of a result."""
 

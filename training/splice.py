@@ -1,14 +1,17 @@
 """What the model loses when an autoencoder's reconstruction takes the place of its activations.
 
-For a decoder, over held-out tokens: cross-entropy of the next token with the clean, the spliced and the
-zero-ablated model, the KL divergence of the spliced model's answers from the clean one's, and
+For a decoder, over held-out tokens: cross-entropy of the next token with the clean, the spliced, the zero-ablated and the
+mean-ablated model, the KL divergence of each one's answers from the clean model's, and
 
     ce_loss_score = (CE_zero − CE_spliced) / (CE_zero − CE_clean)        1: nothing lost, 0: as bad as zeros
 
 Special tokens keep their activations when spliced, since no autoencoder was trained on them; positions that hold one
-are not scored; zero-ablation zeroes every position. These are the conventions of sae-lens' `run_evals`.
+are not scored; zero-ablation zeroes every position. These are the conventions of sae-lens' `run_evals`. Mean-ablation, which
+it has not, puts the mean activation where a reconstruction would stand: it is the splice of an autoencoder that knows
+nothing but the mean.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -46,16 +49,19 @@ class Answers:
 
 @dataclass
 class Splice:
-    """Measures several autoencoders at one hook point, sharing the clean and the zero-ablated pass."""
+    """Measures several autoencoders at one hook point, sharing the clean and the ablated passes."""
 
     lm: LanguageModel
     point: HookPoint
     saes: dict[str, SAE]
+    mean: Float[Tensor, "d_in"]
+    """Mean activation, of the rows autoencoders are measured on."""
     exclude_special: bool
     norm_limit: float | None = None
     """Rows of a larger norm keep their activations, as they took no part in training."""
     clean: Answers = field(default_factory=Answers)
     zero: Answers = field(default_factory=Answers)
+    mean_ablated: Answers = field(default_factory=Answers)
     spliced: dict[str, Answers] = field(default_factory=dict)
 
     def add(self, batch: Batch) -> None:
@@ -64,9 +70,12 @@ class Splice:
         clean = self.log_probs(batch, None)
         self.clean.add(clean, clean, batch, scored)
         self.zero.add(self.log_probs(batch, torch.zeros_like), clean, batch, scored)
+        mean = replacement(self.mean.expand_as, scored, self.norm_limit)
+        self.mean_ablated.add(self.log_probs(batch, mean), clean, batch, scored)
         for name, sae in self.saes.items():
             answers = self.spliced.setdefault(name, Answers())
-            answers.add(self.log_probs(batch, replacement(sae, scored, self.norm_limit)), clean, batch, scored)
+            edit = replacement(lambda rows, sae=sae: sae(rows).reconstruction, scored, self.norm_limit)
+            answers.add(self.log_probs(batch, edit), clean, batch, scored)
 
     def log_probs(self, batch: Batch, edit: passage.Edit | None) -> Float[Tensor, "batch position vocabulary"]:
         """Next-token log-probabilities with the value at the hook point edited."""
@@ -87,20 +96,23 @@ class Splice:
             "ce_clean": clean_ce,
             "ce_spliced": spliced_ce,
             "ce_zero": zero_ce,
+            "ce_mean": self.mean_ablated.ce / self.mean_ablated.n_ce,
             "ce_loss_score": (zero_ce - spliced_ce) / (zero_ce - clean_ce) if zero_ce != clean_ce else float("nan"),
             "kl": spliced.kl / spliced.n_kl,
             "kl_zero": self.zero.kl / self.zero.n_kl,
+            "kl_mean": self.mean_ablated.kl / self.mean_ablated.n_kl,
             "n_tokens": spliced.n_ce,
         }
 
 
-def replacement(sae: SAE, where: Bool[Tensor, "batch position"], limit: float | None) -> passage.Edit:
-    """An edit that puts the autoencoder's reconstruction at the marked positions, rows of outlying norm apart."""
+def replacement(
+    replace: Callable[[Tensor], Tensor], where: Bool[Tensor, "batch position"], limit: float | None
+) -> passage.Edit:
+    """An edit that puts other rows at the marked positions, rows of outlying norm apart."""
 
     def edit(value: Tensor) -> Tensor:
         rows = value.float().cpu()
-        reconstruction = sae(rows).reconstruction
         ordinary = where if limit is None else where & (rows.norm(dim=-1) <= limit)
-        return torch.where(ordinary[..., None], reconstruction, rows).to(value)
+        return torch.where(ordinary[..., None], replace(rows), rows).to(value)
 
     return edit

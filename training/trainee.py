@@ -25,9 +25,9 @@ from training.checkpoint import Clocks, Progress
 from training.config import TrainingConfig
 from training.replicas import ALONE, Replicas
 from training.schedule import lr_factor, sparsity_weight
-from training.spec import HISTORY_FILE, METRICS_FILE, Fit
+from training.spec import METRICS_FILE, Fit
 from training.stream import ActivationStream
-from training.tracking import Row, Tracker
+from training.tracking import HISTORY_FILE, Row, Tracker
 
 ENCODER_SCALE = 0.3
 """Norm of the encoder's columns at the start. Source: docs/log.md, measured on a clinical decoder; 0.1 and 1.0 give

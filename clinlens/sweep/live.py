@@ -24,7 +24,8 @@ from tqdm import tqdm
 from clinlens.pipeline import progress
 from training.engine import Task
 from training.fit import FitTask
-from training.jobs import JobTable
+from training.jobs import Entry, JobTable
+from training.spec import Fit
 
 State = Literal["failed", "running", "waiting", "done"]
 COLOURS: dict[State, str] = {"failed": "red", "running": "cyan", "waiting": "dim", "done": "green"}
@@ -51,13 +52,17 @@ class Row(NamedTuple):
     state: State
 
 
-def row_of(task: FitTask) -> Row:
-    """How a fit stands, from its files."""
-    fit = task.fit
-    entry = JobTable(fit.run / "jobs").entry(task.id)
+def rows_of(task: FitTask) -> list[Row]:
+    """How the fits of a task stand, from their files."""
+    entry = JobTable(task.fits[0].run / "jobs").entry(task.id)
+    return [row_of(fit, task, entry) for fit in task.fits]
+
+
+def row_of(fit: Fit, task: FitTask, entry: Entry | None) -> Row:
+    """How one of them stands; those of a task go forward together."""
     logged = last_row(fit.folder / "history.jsonl")
     n_steps = min(task.until_step or fit.training.n_steps, fit.training.n_steps)
-    told = entry.amount // fit.training.batch_tokens if entry is not None else 0
+    told = entry.amount // (fit.training.batch_tokens * len(task.fits)) if entry is not None else 0
     step = n_steps if fit.is_complete else min(max(told, int(logged.get("step", 0))), n_steps)
     if fit.is_complete or (entry is not None and entry.state == "done"):
         state: State = "done"
@@ -139,7 +144,7 @@ def display(label: str, tasks: Sequence[Task], total: int, unit: str) -> Iterato
         return Text(text, no_wrap=True)
 
     def picture() -> Group:
-        return Group(table([row_of(task) for task in fits], console.height - LINES_AROUND), bar())
+        return Group(table([row for task in fits for row in rows_of(task)], console.height - LINES_AROUND), bar())
 
     def done(amount: int) -> None:
         nonlocal n_done

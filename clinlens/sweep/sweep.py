@@ -136,6 +136,7 @@ def run_trials(
             done = [trial for trial in some if all(fit.is_complete for fit in run.fits_of(trial.cfg))]
             if done:
                 Run(own, [trial.cfg for trial in done], engine).evaluate()
+            run.write_runs()
             for trial in some:
                 records[trial.id] = record(run, trial, cfg, stopped)
             refuse_unknown_metric(cfg, [records[trial.id] for trial in done])

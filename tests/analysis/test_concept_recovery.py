@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from analysis.concept_recovery import BACKGROUND, Unit, auroc, recovery, rows_of
+from analysis.auroc import auroc
+from analysis.concept_recovery import recovery, rows_of
 from analysis.config import ConceptsConfig
+from analysis.units import BACKGROUND, Unit
 
 CFG = ConceptsConfig(auroc=0.95, min_mentions=5)
 
@@ -35,7 +37,7 @@ def test_a_concept_without_negatives_has_no_auroc():
 
 
 def units(labels: list[str]) -> tuple[Unit, ...]:
-    return tuple(Unit(0, n, n + 1, label, n % 2 == 0) for n, label in enumerate(labels))
+    return tuple(Unit(0, n, n + 1, label, n + 1) for n, label in enumerate(labels))
 
 
 def test_a_feature_that_fires_on_a_concept_alone_recovers_it():

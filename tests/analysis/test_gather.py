@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from analysis.concept_recovery import BACKGROUND, Recover, find_units
+from analysis.concept_recovery import Recover, find_units
 from analysis.config import ConceptsConfig, ExamplesConfig
 from analysis.contexts import before
 from analysis.examples import KINDS, FeatureExamples
 from analysis.gather import GatherExamples
+from analysis.units import BACKGROUND
 from hooks import capture, corpus
 from hooks.capture import Job
 from hooks.config import CaptureConfig, CorpusConfig, ModelConfig
@@ -104,3 +105,14 @@ def test_a_units_score_is_the_features_largest_value_on_its_tokens(tiny_model: P
         text = docs[int(reader.index["document"][unit.start])].text
         covered = text[reader.index["char_start"][unit.start] : reader.index["char_end"][unit.stop - 1]]
         assert (covered == "fever") == (unit.label == "fever")
+
+
+def test_a_units_activation_is_the_mean_over_its_words(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    work, _, store = gathered(tiny_model, tiny_corpus, tmp_path)
+    docs = corpus.read(CorpusConfig(name=str(tiny_corpus), span_column="spans"))
+    units = tuple(find_units(store, docs, seed=0))
+    found = Recover(tmp_path, POINT, (work.sae_id,), ConceptsConfig(), units, 0).activations(store)
+    shards = store.shards("held_out")
+    for unit, values in zip(units, found, strict=True):
+        expected = shards[unit.shard].acts(POINT, unit.start, unit.stop).mean(dim=0).numpy()
+        assert np.allclose(values, expected, atol=1e-5)

@@ -26,6 +26,7 @@ FIGURES = {
     "pareto": {
         "lost_vs_saelens_topk", "lost_vs_saelens_jumprelu", "lost_vs_saelens_l1", "lost_vs_saelens",
     },
+    "evaluation": {"rows_vs_bare"},
 }  # fmt: skip
 
 

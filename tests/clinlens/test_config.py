@@ -16,9 +16,9 @@ GOOD = {"folder": "runs/x"}
 BAD = {
     "unknown key": (
         {"training": {"learning_rate": 1}},
-        "training.learning_rate is no setting, expected one of batch_tokens, checkpoint_every_steps, dead_after_tokens, "
-        "exclude_special_tokens, gradient_clip, hook_points, log_every_steps, lr, lr_decay, lr_warmup, max_norm_ratio, n_tokens, "
-        "shuffle_tokens, sparsity_warmup. Correct or remove it.",
+        "training.learning_rate is no setting, expected one of batch_tokens, checkpoint_every_steps, dead_after_tokens, device, "
+        "encoder_dtype, exclude_special_tokens, gradient_clip, hook_points, kernels, log_every_steps, lr, lr_decay, lr_warmup, "
+        "max_norm_ratio, n_tokens, repeat, saes_at_once, shuffle_tokens, sparsity_warmup. Correct or remove it.",
     ),
     "misspelt key": (
         {"training": {"n_token": 1}},
@@ -34,12 +34,12 @@ BAD = {
         "sae.0.k is no setting, expected one of architecture, expansion_factor, l1_coefficient. Correct or remove it.",
     ),
     "unknown architecture": (
-        {"sae": [{"architecture": "gated"}]},
-        "sae.0.architecture is 'gated', expected one of l1, topk, jumprelu. Correct it.",
+        {"sae": [{"architecture": "transformer"}]},
+        "sae.0.architecture is 'transformer', expected one of l1, topk, jumprelu, batchtopk, matryoshka, gated. Correct it.",
     ),
     "no architecture": (
         {"sae": {"k": 3}},
-        "sae.0.architecture is None, expected one of l1, topk, jumprelu. Correct it.",
+        "sae.0.architecture is None, expected one of l1, topk, jumprelu, batchtopk, matryoshka, gated. Correct it.",
     ),
     "negative k": (
         {"sae": [{"architecture": "topk", "k": -1}]},

@@ -15,9 +15,10 @@ from hooks.store import Store
 from sae import artefact
 from sae.base import SAE, whole
 from sae.build import build
-from sae.config import TopKConfig
+from sae.config import L1Config, SAEConfig, TopKConfig
+from sae.errors import UserError
 from training.config import EvaluationConfig, TrackingConfig, TrainingConfig
-from training.evaluation import Evaluate, Reconstruction, held_out_batches, rows
+from training.evaluation import Evaluate, Reconstruction, held_out_batches, mean_of, rows
 from training.fit import fit
 from training.spec import Fit
 from training.splice import Splice, replacement
@@ -45,7 +46,7 @@ class Halver(SAE):
 
 
 def figures_of(x: torch.Tensor, sae: SAE, parts: int = 1) -> dict[str, float]:
-    sums = Reconstruction(sae.d_in, sae.d_sae)
+    sums = Reconstruction(mean_of(x.chunk(parts)), sae.d_sae)
     with torch.inference_mode():
         for part in x.chunk(parts):
             sums.add(part, sae)
@@ -61,6 +62,10 @@ def test_reconstruction_figures_equal_those_worked_by_hand():
     assert found["cosine"] == pytest.approx(1.0)
     assert found["norm_ratio"] == pytest.approx(0.5)
     assert found["dead_fraction"] == 0.0
+    assert found["legacy_explained_variance"] == pytest.approx(((1 - 1 / 5) + (1 - 4 / 5)) / 2)
+    # ‖x̂‖²: 1 and 4; x·x̂: 2 and 8
+    assert found["relative_reconstruction_bias"] == pytest.approx(5 / 10)
+    assert found["dense_fraction"] == 1.0
 
 
 @given(st.floats(-1000, 1000), st.floats(0.01, 100), st.integers(1, 5))
@@ -74,6 +79,66 @@ def test_explained_variance_is_right_for_a_large_mean_any_scale_and_any_batching
         x64, x_hat = x.double(), sae(x).reconstruction.double()
     expected = 1 - float((x64 - x_hat).square().sum() / (x64 - x64.mean(0)).square().sum())
     assert figures_of(x, sae, parts)["explained_variance"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_two_explained_variances_differ_where_rows_near_the_mean_are_badly_met():
+    x = torch.tensor([[0.0, 9.0], [0.0, -9.0], [1.0, 0.0], [-1.0, 0.0]])
+    identity = Halver(2)
+    with torch.no_grad():
+        identity.W_dec.copy_(torch.eye(2))
+    found = figures_of(x, identity)
+    # a ReLU without bias loses what is negative: errors 0, 81, 0, 1; squared distances from the mean 0: 81, 81, 1, 1
+    assert found["explained_variance"] == pytest.approx(1 - 82 / 164)
+    assert found["legacy_explained_variance"] == pytest.approx((1 + 0 + 1 + 0) / 4)
+    with torch.no_grad():
+        identity.W_enc[0, 0] = 0.0  # the small direction is lost as well: errors 0, 81, 1, 1
+    found = figures_of(x, identity)
+    assert found["explained_variance"] == pytest.approx(1 - 83 / 164)
+    assert found["legacy_explained_variance"] == pytest.approx((1 + 0 + 0 + 0) / 4)
+
+
+def test_a_row_at_the_mean_has_no_share_of_its_own():
+    found = figures_of(torch.tensor([[1.0, 0.0], [3.0, 0.0], [2.0, 0.0]]), Halver(2))
+    # errors .25, 2.25, 1; squared distances 1, 1, 0
+    assert found["legacy_explained_variance"] == pytest.approx((0.75 - 1.25) / 2)
+    assert found["explained_variance"] == pytest.approx(1 - 3.5 / 2)
+
+
+UNMOVED = {"l0", "explained_variance", "fvu", "legacy_explained_variance", "mse", "dead_fraction", "dense_fraction"}
+UNSCALED = {
+    "l0", "explained_variance", "fvu", "legacy_explained_variance", "cosine", "norm_ratio", "relative_reconstruction_bias",
+    "dead_fraction", "dense_fraction",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cfg", [TopKConfig(expansion_factor=2, k=3), L1Config(expansion_factor=2)], ids=["topk", "l1"])
+@pytest.mark.parametrize(("offset", "scale"), [(0.0, 64.0), (0.0, 1 / 64), (100.0, 1.0), (-4.0, 0.25)])
+def test_figures_stay_the_same_where_activations_and_sae_move_or_are_scaled_together(
+    cfg: SAEConfig, offset: float, scale: float
+):
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(300, 6, generator=generator) + 0.5
+    sae = build(cfg, 6)
+    sae.initialise(x, generator, 1.0)
+    before = figures_of(x, sae)
+    with torch.no_grad():
+        sae.b_dec.mul_(scale).add_(offset)
+        sae.b_enc.mul_(scale)  # features grow with x
+    after = figures_of(x * scale + offset, sae)
+    assert after["mse"] == pytest.approx(before["mse"] * scale**2, rel=1e-3)
+    for name in (UNMOVED if offset else UNSCALED) - {"mse"}:
+        assert after[name] == pytest.approx(before[name], rel=1e-3), name
+    if offset == 100:
+        assert after["cosine"] > 0.999, "and that is why a cosine says little of activations with a large mean"
+
+
+def test_dense_features_fire_on_more_than_a_tenth_of_the_rows():
+    x = torch.full((20, 3), -1.0)
+    x[:2, 0] = 1.0  # a tenth: not dense
+    x[:3, 1] = 1.0
+    found = figures_of(x, Halver(3))
+    assert found["dense_fraction"] == pytest.approx(1 / 3)
+    assert found["dead_fraction"] == pytest.approx(1 / 3)
 
 
 def test_a_feature_that_never_fires_is_dead():
@@ -97,7 +162,7 @@ def test_a_perfect_reconstruction_loses_nothing(trained: tuple[Fit, ModelConfig]
         perfect.W_enc.copy_(torch.eye(32))
         perfect.W_dec.copy_(torch.eye(32))
         perfect.b_dec.fill_(-1e4)  # (x + 10⁴) − 10⁴ through a ReLU that never closes
-    splice = Splice(lm, parse(POINT), {"perfect": perfect}, exclude_special=True)
+    splice = Splice(lm, parse(POINT), {"perfect": perfect}, torch.zeros(32), exclude_special=True)
     with torch.inference_mode():
         for batch in held_out_batches(store, lm, 200):
             splice.add(batch)
@@ -106,20 +171,45 @@ def test_a_perfect_reconstruction_loses_nothing(trained: tuple[Fit, ModelConfig]
     assert found["kl"] == pytest.approx(0.0, abs=1e-4)
 
 
+def test_mean_ablation_is_the_splice_of_an_sae_that_knows_only_the_mean(trained: tuple[Fit, ModelConfig], store: Store):
+    lm = load(trained[1])
+    mean = mean_of(rows(store, POINT, "held_out", 10**9, True))
+    limit = float(torch.cat(list(rows(store, POINT, "held_out", 10**9, True))).norm(dim=1).quantile(0.9))
+    constant = Halver(32)
+    with torch.no_grad():
+        constant.W_enc.zero_()
+        constant.b_dec.copy_(mean)
+    splice = Splice(lm, parse(POINT), {"constant": constant}, mean.float(), True, limit)
+    with torch.inference_mode():
+        for batch in held_out_batches(store, lm, 10_000):
+            splice.add(batch)
+    found = splice.figures("constant")
+    assert found["ce_mean"] == pytest.approx(found["ce_spliced"], rel=1e-6)
+    assert found["kl_mean"] == pytest.approx(found["kl"], rel=1e-6)
+    assert found["kl_zero"] > found["kl_mean"] > 0
+
+
+def test_the_mean_of_the_rows_is_that_of_all_of_them(store: Store):
+    every = torch.cat(list(rows(store, POINT, "held_out", 10**9, True)))
+    assert torch.allclose(mean_of(every.split(7)), every.double().mean(dim=0))
+    with pytest.raises(UserError, match="no row to measure at, expected some"):
+        mean_of([])
+
+
 def test_rows_left_out_of_training_for_their_norm_are_left_out_of_evaluation(store: Store):
     every = torch.cat(list(rows(store, POINT, "held_out", 10**9, True)))
     limit = float(every.norm(dim=1).median())
     kept = torch.cat(list(rows(store, POINT, "held_out", 10**9, True, limit)))
     assert 0 < len(kept) < len(every)
     assert float(kept.norm(dim=1).max()) <= limit * (1 + 1e-3)
-    edit = replacement(Halver(32), torch.ones(1, len(every), dtype=torch.bool), limit)
+    edit = replacement(lambda value: value / 2, torch.ones(1, len(every), dtype=torch.bool), limit)
     changed = (edit(every[None])[0] != every).any(dim=1)
     assert changed.tolist() == (every.norm(dim=1) <= limit).tolist()
 
 
 def test_cross_entropy_is_that_of_the_plain_model(trained: tuple[Fit, ModelConfig], store: Store):
     lm = load(trained[1])
-    splice = Splice(lm, parse(POINT), {"any": Halver(32)}, exclude_special=True)
+    splice = Splice(lm, parse(POINT), {"any": Halver(32)}, torch.zeros(32), exclude_special=True)
     total, n = 0.0, 0
     with torch.inference_mode():
         for batch in held_out_batches(store, lm, 10_000):
@@ -150,10 +240,24 @@ def test_figures_agree_with_sae_lens_run_evals(trained: tuple[Fit, ModelConfig],
         (ours["explained_variance"], theirs["reconstruction_quality"]["explained_variance"]),
         (ours["mse"], theirs["reconstruction_quality"]["mse"]),
         (ours["cosine"], theirs["reconstruction_quality"]["cossim"]),
+        (ours["legacy_explained_variance"], theirs["reconstruction_quality"]["explained_variance_legacy"]),
+        (ours["norm_ratio"], theirs["shrinkage"]["l2_ratio"]),
+        (ours["relative_reconstruction_bias"], theirs["shrinkage"]["relative_reconstruction_bias"]),
     ]
     for number, (a, b) in enumerate(pairs):
         # both see the same windows; theirs come from float32 activations, ours from the float16 store
         assert math.isclose(a, b, rel_tol=5e-3, abs_tol=2e-3), (number, a, b)
+
+
+def test_the_histogram_counts_every_feature_once(trained: tuple[Fit, ModelConfig]):
+    found = evaluated(trained)
+    histogram = found["density_histogram"]
+    assert sum(histogram["counts"]) == len(found["density"]) == 64
+    assert (histogram["log10_edges"][0], histogram["log10_edges"][-1]) == (-8.0, 0.0)
+    dense = sum(density >= 0.1 for density in found["density"])
+    assert sum(histogram["counts"][28:]) == dense, "four bins a decade: a tenth and more fill the last four"
+    above = sum(density > 0.1 for density in found["density"])
+    assert found["reconstruction"]["dense_fraction"] == pytest.approx(above / 64)
 
 
 def evaluated(trained: tuple[Fit, ModelConfig]) -> dict:

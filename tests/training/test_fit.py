@@ -5,12 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -29,6 +28,7 @@ from sae.config import (
     TopKConfig,
 )
 from sae.errors import UserError
+from training import tracking
 from training.config import TrackingConfig, TrainingConfig
 from training.fit import fit, fit_together, together
 from training.memory import need_bytes
@@ -304,19 +304,37 @@ def test_wandb_online_without_a_network_is_one_sentence(key: str, tmp_path: Path
         timeout=120,
     )
     assert done.stdout.startswith("W&B could not start in mode 'online' (")
-    assert "Check the network and log in, or set tracking.wandb=offline; nothing was trained" in done.stdout
+    assert "Check the network and log in, or set tracking.wandb=offline; what is trained is kept" in done.stdout
 
 
-def test_wandb_offline_holds_the_same_figures_and_no_text(run: Path):
-    cfg = CONFIGS[1]
-    fit(task(run, cfg), TrackingConfig(wandb="offline"), nothing)
-    wandb.teardown()  # ends W&B's own process, which writes the file
-    (log,) = run.glob("wandb/offline-run-*/run-*.wandb")
-    deadline = time.monotonic() + 30
-    while b"explained_variance" not in (data := log.read_bytes()) and time.monotonic() < deadline:
-        time.sleep(0.2)  # W&B's own process writes the file
-    assert b"explained_variance" in data
-    assert b"log10_feature_density" in data
-    assert b"fever" not in data
-    rows = (task(run, cfg).folder / "history.jsonl").read_text().splitlines()
+def test_densities_stand_beside_the_log_row_by_row_also_after_a_kill(run: Path):
+    made = task(run, CONFIGS[1])
+    with pytest.raises(Killed):
+        fit(made, QUIET, killer(32 * 32))
+    fit(made, QUIET, nothing)
+    rows, densities = (
+        [json.loads(line) for line in (made.folder / name).read_text().splitlines()]
+        for name in ("history.jsonl", "density.jsonl")
+    )
+    assert [row["step"] for row in rows] == [row["step"] for row in densities]
     assert len(rows) == 60 // 7 + 1
+    assert {sum(row["counts"]) for row in densities} == {64}, "every feature once"
+
+
+def test_offline_training_leaves_the_writing_of_wandb_files_to_the_end(run: Path):
+    fit(task(run, CONFIGS[1]), TrackingConfig(wandb="offline"), nothing)
+    assert not (run / "wandb").exists()
+
+
+def test_saes_trained_together_have_a_live_run_each(run: Path, monkeypatch: pytest.MonkeyPatch):
+    runs: list[Any] = []
+    started = tracking.started
+
+    def offline(cfg: TrackingConfig, *arguments: Any, **options: Any) -> Any:
+        runs.append(started(cfg.model_copy(update={"wandb": "offline"}), *arguments, **options))
+        return runs[-1]
+
+    monkeypatch.setattr(tracking, "started", offline)
+    fit_together([task(run, CONFIGS[0]), task(run, CONFIGS[1])], TrackingConfig(wandb="online"), nothing)
+    assert [one.id for one in runs] == [task(run, cfg).log_name.replace("/", "-") for cfg in CONFIGS[:2]]
+    assert wandb.run is None

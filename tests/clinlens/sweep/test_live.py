@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from clinlens.sweep.live import Row, display, last_row, row_of, table, visible
+from clinlens.sweep.live import Row, display, last_row, rows_of, table, visible
 from sae import artefact
 from sae.config import TopKConfig
 from training.config import TrackingConfig, TrainingConfig
@@ -33,7 +33,7 @@ def text_of(rows: list[Row], most: int = 20) -> str:
 @pytest.fixture
 def task(tmp_path: Path) -> FitTask:
     training = TrainingConfig(n_tokens=6400, batch_tokens=64)
-    return FitTask(Fit(tmp_path, POINT, TopKConfig(k=4), training, 0, "store", 1), TrackingConfig(wandb="disabled"))
+    return FitTask((Fit(tmp_path, POINT, TopKConfig(k=4), training, 0, "store", 1),), TrackingConfig(wandb="disabled"))
 
 
 def test_a_row_holds_place_steps_figures_and_state():
@@ -52,23 +52,23 @@ def test_where_there_is_no_room_what_failed_or_runs_stays():
 
 
 def test_a_row_follows_the_files_of_a_fit(task: FitTask):
-    assert row_of(task) == (POINT, task.fit.sae_id, 0, 100, None, None, None, "waiting")
-    jobs = JobTable(task.fit.run / "jobs")
+    assert rows_of(task)[0] == (POINT, task.fits[0].sae_id, 0, 100, None, None, None, "waiting")
+    jobs = JobTable(task.fits[0].run / "jobs")
     jobs.write(Entry(task.id, task.name, "running", 1, amount=64 * 30))
-    log = task.fit.folder / "history.jsonl"
+    log = task.fits[0].folder / "history.jsonl"
     log.parent.mkdir(parents=True)
     logged = {"step": 20, "l0": 4.0, "explained_variance": 0.5, "dead_fraction": 0.25}
     log.write_text(json.dumps(logged) + "\n" + '{"step": 30, "l0"')
-    assert row_of(task) == (POINT, task.fit.sae_id, 30, 100, 4.0, 0.5, 0.25, "running")
+    assert rows_of(task)[0] == (POINT, task.fits[0].sae_id, 30, 100, 4.0, 0.5, 0.25, "running")
     jobs.write(Entry(task.id, task.name, "mistake", 1, amount=64 * 30, error="diverged"))
-    assert row_of(task).state == "failed"
-    artefact.write_json(task.fit.folder / "metrics.json", {})
-    assert row_of(task)[2:4] == (100, 100)
-    assert row_of(task).state == "done"
+    assert rows_of(task)[0].state == "failed"
+    artefact.write_json(task.fits[0].folder / "metrics.json", {})
+    assert rows_of(task)[0][2:4] == (100, 100)
+    assert rows_of(task)[0].state == "done"
 
 
 def test_a_pause_for_a_comparison_is_the_end_of_a_row(task: FitTask):
-    assert row_of(FitTask(task.fit, task.tracking, until_step=40)).n_steps == 40
+    assert rows_of(FitTask(task.fits, task.tracking, until_step=40))[0].n_steps == 40
 
 
 def test_the_last_row_of_a_long_log_is_found_at_its_end(tmp_path: Path):
