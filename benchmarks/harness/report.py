@@ -101,6 +101,11 @@ class Report:
 
 def arguments_of(description: str | None, parts: tuple[str, ...] = ()) -> argparse.Namespace:
     """What every benchmark takes; one of several parts can be asked for alone."""
+    return parser_of(description, parts).parse_args()
+
+
+def parser_of(description: str | None, parts: tuple[str, ...] = ()) -> argparse.ArgumentParser:
+    """The same, for a benchmark that takes more."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -111,7 +116,7 @@ def arguments_of(description: str | None, parts: tuple[str, ...] = ()) -> argpar
     )
     if parts:
         parser.add_argument("--part", choices=parts, help="this part alone; all of them if not given")
-    return parser.parse_args()
+    return parser
 
 
 def rate(values: list[float], amount: float) -> float:

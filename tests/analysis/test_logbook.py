@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def copied(made: RunConfig, tmp_path: Path, shareable: bool = False, **tracking:
 
 
 def inspected(folder: Path, *options: str) -> str:
-    command = ["wandb", "leet", "inspect", "--json", *options, str(folder)]
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(folder)]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 

@@ -1,0 +1,476 @@
+"""Training steps beside SAELens and sparsify: how long, and how good.
+
+    python benchmarks/sae_training.py [--quick] [--json] [--plot FILE.png] [--part steps|quality|grid|dead|crossover]
+
+All sides see the same batches and take turns in every round; Adam, one learning rate, clipping where they clip. Freed
+memory is not kept for the process, as `clinlens train` does: the peers do not ask for it, and would gain from it too.
+
+- `topk_vs_saelens`, `topk_vs_sparsify`, `jumprelu_vs_saelens`, `l1_vs_saelens`, `batchtopk_vs_saelens`,
+  `matryoshka_vs_saelens`: time of the peer's whole step ÷ ours, at the reference shape, with our weights copied into the
+  peer where it has the same ones, at about 64 active features for JumpReLU and L1 and k = 32 for the others.
+- `step_vs_encoder_matmul`: our TopK step ÷ one float32 product [batch, d_in] × [d_in, d_sae]. Below is better: about one is
+  the least, a dense step needs six, and peers take four to eighteen.
+- `grid8_vs_saelens`: eight TopK SAEs from one store, ours on one stream, theirs one after another from the same one;
+  `extra_sae_vs_alone`: what one more SAE on the stream costs ÷ what it costs alone, without start and end.
+- `fve_vs_best_peer`: explained variance on held-out planted data after as many tokens, ours minus the best peer's;
+  `mcc_vs_best_peer`: the same for the mean cosine of planted directions with the nearest decoder row.
+- `dead_fraction_quickstart`: the largest share of features dead at the end of training, over the SAEs of the quickstart.
+- the table of `--part crossover`: a sparse step ÷ a dense one by the share of [batch, d_sae] that is active.
+
+Above 1 means that ours is faster, but for the four that say otherwise.
+"""
+
+import contextlib
+import io
+import itertools
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn.functional import embedding_bag, normalize
+
+from benchmarks.harness.peers import quiet
+from benchmarks.harness.report import Report, Table, parser_of
+from benchmarks.harness.rounds import Figure, Way, race, spread
+from clinlens.config import validated
+from clinlens.pipeline import Run
+from sae.base import SAE
+from sae.build import build
+from sae.config import BatchTopKConfig, JumpReLUConfig, L1Config, MatryoshkaConfig, SAEConfig, TopKConfig
+from sae.sparse.engine import SparseEngine
+from sae.sparse.kernels import KernelsName, choose
+from training.fit import fit_together
+from training.spec import Fit
+from training.stream import ActivationStream
+from training.trainee import ENCODER_SCALE, descend, new_optimiser
+
+PARTS = ("steps", "quality", "grid", "dead", "crossover")
+TARGETS = {
+    "topk_vs_saelens": "≥ 5",
+    "topk_vs_sparsify": "≥ 1.8",
+    "jumprelu_vs_saelens": "≥ 3",
+    "l1_vs_saelens": "≥ 3",
+    "batchtopk_vs_saelens": "≥ 3",
+    "matryoshka_vs_saelens": "≥ 3",
+    "step_vs_encoder_matmul": "≤ 2.3 with torch, ≤ 1.5 with bfloat16",
+    "grid8_vs_saelens": "≥ 5",
+    "extra_sae_vs_alone": "≤ 1.03",
+    "fve_vs_best_peer": "≥ -.002",
+    "mcc_vs_best_peer": "≥ -.005",
+    "dead_fraction_quickstart": "≤ .05",
+}
+L0 = 64
+
+
+class Shape(NamedTuple):
+    """Sizes of a race."""
+
+    d_in: int
+    expansion: int
+    k: int
+    batch: int
+
+    @property
+    def d_sae(self) -> int:
+        return self.d_in * self.expansion
+
+
+class Size(NamedTuple):
+    """How much is measured."""
+
+    steps: Shape
+    n_rounds: int
+    quality: Shape
+    n_quality_steps: int
+    n_grid_steps: int
+    quickstart: dict[str, Any]
+
+
+FULL = Size(Shape(512, 16, 32, 4096), 5, Shape(256, 8, 24, 2048), 600, 40, {})
+QUICK = Size(
+    Shape(128, 8, 16, 512),
+    3,
+    Shape(64, 4, 8, 256),
+    40,
+    6,
+    {"clinic": {"n_notes": 120}, "training": {"n_tokens": 20_000}},
+)
+
+
+class Planted:
+    """Rows made of a few known directions each, and a little noise.
+
+    Args:
+        d_in: Their width.
+        n_features: Directions.
+        active: Of them, in each row.
+    """
+
+    def __init__(self, d_in: int, n_features: int, active: int) -> None:
+        self._generator = torch.Generator().manual_seed(7)
+        self.directions = normalize(torch.randn(n_features, d_in, generator=self._generator), dim=1)
+        odds = 1 / torch.arange(1, n_features + 1) ** 0.5
+        self._odds, self._active = odds / odds.sum(), active
+
+    def sample(self, n: int) -> Tensor:
+        """n rows, of a mean norm of √d_in."""
+        which = torch.multinomial(self._odds.expand(n, -1), self._active, generator=self._generator)
+        weights = torch.rand(which.shape, generator=self._generator) + 0.5
+        rows = embedding_bag(which, self.directions, per_sample_weights=weights, mode="sum")
+        rows += 0.02 * torch.randn(rows.shape, generator=self._generator)
+        return rows * rows.shape[1] ** 0.5 / rows.norm(dim=1).mean()
+
+    def mcc(self, W_dec: Tensor) -> float:
+        """Mean cosine of directions with decoder rows, each row used once."""
+        cosines = (self.directions @ normalize(W_dec, dim=1).T).abs().numpy()
+        return float(cosines[linear_sum_assignment(-cosines)].mean())
+
+
+class Ours:
+    """Our whole step. `engine` none means dense."""
+
+    def __init__(self, sae: SAE, lr: float, engine: SparseEngine | None) -> None:
+        self.sae, self.engine = sae, engine
+        self._optimiser = new_optimiser(sae, lr)
+        self._silent = torch.zeros(sae.d_sae, dtype=torch.int64)
+        self.n_codes = 0
+
+    def step(self, x: Tensor) -> None:
+        """One."""
+        dead = self._silent >= 200 * len(x)
+        sae, engine = self.sae, self.engine
+        losses = sae.losses(x, dead, 1.0) if engine is None else sae.sparse_losses(x, dead, 1.0, engine)
+        descend(self.sae, self._optimiser, losses.total, 1.0)
+        self.sae.observe(losses)
+        self._silent.add_(len(x)).masked_fill_(losses.fired > 0, 0)
+        self.n_codes = losses.n_codes
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """x̂."""
+        return self.sae(x).reconstruction
+
+    @property
+    def decoder(self) -> Tensor:
+        return self.sae.W_dec.detach()
+
+
+class SAELens:
+    """SAELens' own trainer, step by step."""
+
+    def __init__(self, config: Any, lr: float, batch: int, n_steps: int, like: SAE | None = None) -> None:
+        from sae_lens import TrainingSAE
+        from sae_lens.config import SAETrainerConfig
+        from sae_lens.training.sae_trainer import SAETrainer
+
+        torch.manual_seed(0)
+        settings = SAETrainerConfig(
+            total_training_samples=n_steps * batch, train_batch_size_samples=batch, lr=lr, lr_end=lr
+        )
+        with quiet():
+            self.sae = TrainingSAE.from_dict(config.to_dict())
+            self._trainer = SAETrainer(settings, self.sae, iter(()))
+        if like is not None:
+            with torch.no_grad():
+                for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
+                    getattr(self.sae, name).copy_(getattr(like, name))
+                if hasattr(self.sae, "log_threshold") and hasattr(like, "threshold"):
+                    self.sae.log_threshold.copy_(like.threshold.log())
+
+    def step(self, x: Tensor) -> None:
+        """One."""
+        with quiet():
+            self._trainer.step(x)
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """x̂."""
+        return self.sae.decode(self.sae.encode(x))
+
+    @property
+    def decoder(self) -> Tensor:
+        return self.sae.W_dec.detach()
+
+
+class Sparsify:
+    """sparsify's coder with Adam, in the order of its trainer's loop."""
+
+    def __init__(self, shape: Shape, lr: float, like: SAE | None = None) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            from sparsify import SparseCoder, SparseCoderConfig
+
+        torch.manual_seed(0)
+        self.coder = SparseCoder(shape.d_in, SparseCoderConfig(expansion_factor=shape.expansion, k=shape.k))
+        if like is not None:
+            with torch.no_grad():
+                self.coder.encoder.weight.copy_(like.W_enc.T)
+                self.coder.encoder.bias.copy_(like.b_enc)
+                self.coder.W_dec.copy_(like.W_dec)
+                self.coder.b_dec.copy_(like.b_dec)
+        self._optimiser = torch.optim.Adam(self.coder.parameters(), lr=lr)
+
+    def step(self, x: Tensor) -> None:
+        """One."""
+        self.coder.set_decoder_norm_to_unit_norm()
+        self.coder(x=x, y=x, dead_mask=None).fvu.backward()
+        self.coder.remove_gradient_parallel_to_decoder_directions()
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """x̂."""
+        return self.coder(x=x, y=x, dead_mask=None).sae_out
+
+    @property
+    def decoder(self) -> Tensor:
+        return self.coder.W_dec.detach()
+
+
+def main() -> None:
+    """Measures the parts that were asked for."""
+    parser = parser_of(__doc__, PARTS)
+    parser.add_argument("--kernels", choices=("auto", "torch", "numba"), default="auto")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    size, parts = (QUICK if arguments.quick else FULL), (arguments.part,) if arguments.part else PARTS
+    torch.set_num_threads(arguments.threads)
+    report = Report(targets=TARGETS)
+    kernels: KernelsName = arguments.kernels
+    report.say(f"{choose(kernels).name} kernels, {arguments.threads} threads: float32 throughout")
+    if "steps" in parts:
+        measure_steps(report, size, kernels)
+    if "quality" in parts:
+        measure_quality(report, size, kernels)
+    if "grid" in parts:
+        measure_grid(report, size)
+    if "dead" in parts:
+        measure_dead(report, size)
+    if "crossover" in parts:
+        measure_crossover(report, size, kernels)
+    report.deliver(arguments)
+
+
+def measure_steps(report: Report, size: Size, kernels: KernelsName) -> None:
+    """Whole steps at the reference shape, all in turn."""
+    from sae_lens import (
+        BatchTopKTrainingSAEConfig,
+        JumpReLUTrainingSAEConfig,
+        MatryoshkaBatchTopKTrainingSAEConfig,
+        StandardTrainingSAEConfig,
+        TopKTrainingSAEConfig,
+    )
+
+    shape, lr = size.steps, 1e-5  # so small that what is active stays
+    x = Planted(shape.d_in, 2 * shape.d_in, 24).sample(shape.batch)
+    dims = {"d_in": shape.d_in, "d_sae": shape.d_sae}
+    common = {"expansion_factor": shape.expansion}
+    fractions = MatryoshkaConfig().prefixes
+    widths = [round(share * shape.d_sae) for share in (*fractions, 1)]
+    pairs: dict[str, tuple[SAEConfig, Any]] = {
+        "topk": (TopKConfig(k=shape.k, **common), TopKTrainingSAEConfig(k=shape.k, **dims)),
+        "jumprelu": (
+            JumpReLUConfig(target_l0=L0, **common),
+            JumpReLUTrainingSAEConfig(jumprelu_bandwidth=0.5, **dims),
+        ),
+        "l1": (L1Config(**common), StandardTrainingSAEConfig(**dims)),
+        "batchtopk": (BatchTopKConfig(k=shape.k, **common), BatchTopKTrainingSAEConfig(k=shape.k, **dims)),
+        "matryoshka": (
+            MatryoshkaConfig(k=shape.k, **common),
+            MatryoshkaBatchTopKTrainingSAEConfig(k=shape.k, matryoshka_widths=widths, **dims),
+        ),
+    }
+    buffer = torch.empty(shape.batch, shape.d_sae)
+    engine = SparseEngine(choose(kernels))
+    n_steps = size.n_rounds + 2
+    for name, (ours_cfg, peer_cfg) in pairs.items():
+        sae = at_work(ours_cfg, x)
+        ours, peer = Ours(sae, lr, engine), SAELens(peer_cfg, lr, shape.batch, n_steps, like=sae)
+        ways: dict[str, Way] = {
+            "ours": Way(partial(ours.step, x)),
+            "saelens": Way(partial(peer.step, x)),
+            "matmul": Way(partial(torch.mm, x, sae.W_enc.detach(), out=buffer)),
+        }
+        if name == "topk":
+            sparsify = Sparsify(shape, lr, like=sae)
+            ways["sparsify"] = Way(partial(sparsify.step, x))
+            if engine.kernels.name != "torch":
+                plain = Ours(at_work(ours_cfg, x), lr, SparseEngine(choose("torch")))
+                ways["ours, torch kernels"] = Way(partial(plain.step, x))
+        times = race(ways, size.n_rounds)
+        report.figures[f"{name}_vs_saelens"] = times.ratio("ours", "saelens")
+        if name == "topk":
+            report.figures["topk_vs_sparsify"] = times.ratio("ours", "sparsify")
+            report.figures["step_vs_encoder_matmul"] = times.ratio("matmul", "ours")
+        report.say(
+            f"{name}: batch {shape.batch}, d_in {shape.d_in}, d_sae {shape.d_sae}; "
+            f"{ours.n_codes / shape.batch:.0f} codes per token"
+        )
+        for way in ways:
+            report.peers[f"{name}: {way}, ms"] = 1e3 * times.median(way)
+            report.peers[f"{name}: {way}, x matmul"] = times.ratio("matmul", way).value
+        del ours, peer, ways
+
+
+def at_work(cfg: SAEConfig, x: Tensor) -> SAE:
+    """An SAE that has about L0 active features per token where its loss does not fix their number."""
+    sae = build(cfg, x.shape[1])
+    sae.initialise(
+        x, torch.Generator().manual_seed(0), 1.0 if isinstance(cfg, JumpReLUConfig | L1Config) else ENCODER_SCALE
+    )
+    if isinstance(cfg, L1Config):
+        with torch.no_grad():
+            share = 1 - min(L0 / sae.d_sae, 0.5)
+            sae.b_enc.copy_(-torch.quantile(sae.pre_acts(x[:2048]), share, dim=0))
+    return sae
+
+
+def measure_quality(report: Report, size: Size, kernels: KernelsName) -> None:
+    """TopK on planted data: explained variance and planted directions found, after as many tokens."""
+    from sae_lens import TopKTrainingSAEConfig
+
+    shape, lr = size.quality, 1e-3
+    world = Planted(shape.d_in, 4 * shape.d_in, 24)
+    first = world.sample(shape.batch)
+    sae = build(TopKConfig(expansion_factor=shape.expansion, k=shape.k), shape.d_in)
+    sae.initialise(first, torch.Generator().manual_seed(0), ENCODER_SCALE)
+    dims = {"d_in": shape.d_in, "d_sae": shape.d_sae}
+    makers: dict[str, Ours | SAELens | Sparsify] = {
+        "ours": Ours(sae, lr, SparseEngine(choose(kernels))),
+        "saelens": SAELens(TopKTrainingSAEConfig(k=shape.k, **dims), lr, shape.batch, size.n_quality_steps + 1),
+        "sparsify": Sparsify(shape, lr),
+    }
+    cpu = dict.fromkeys(makers, 0.0)
+    for _ in range(size.n_quality_steps):
+        x = world.sample(shape.batch)
+        for name, maker in makers.items():
+            start = time.process_time()
+            maker.step(x)
+            cpu[name] += time.process_time() - start
+    held_out = world.sample(4 * shape.batch)
+    total = (held_out - held_out.mean(0)).square().sum()
+    fve = {name: float(1 - (held_out - m.reconstruct(held_out)).square().sum() / total) for name, m in makers.items()}
+    mcc = {name: world.mcc(maker.decoder) for name, maker in makers.items()}
+    report.say(
+        f"quality: TopK k={shape.k}, d_in {shape.d_in}, d_sae {shape.d_sae}, {size.n_quality_steps} steps of {shape.batch}, "
+        f"learning rate {lr:g}, {4 * shape.d_in} planted directions"
+    )
+    for name in makers:
+        report.peers |= {f"quality: {name}, FVE": fve[name], f"quality: {name}, MCC": mcc[name]}
+        report.peers[f"quality: {name}, processor seconds"] = cpu[name]
+    for figure, found in (("fve_vs_best_peer", fve), ("mcc_vs_best_peer", mcc)):
+        value = found["ours"] - max(found["saelens"], found["sparsify"])
+        report.figures[figure] = Figure(value, value, value)
+
+
+def measure_grid(report: Report, size: Size) -> None:
+    """Eight SAEs from one store: on one stream, alone, and SAELens' one after another."""
+    from sae_lens import TopKTrainingSAEConfig
+
+    batch, ks, steps = 1024, (4, 8, 12, 16, 20, 24, 28, 32), size.n_grid_steps
+    with tempfile.TemporaryDirectory(prefix="clinlens-benchmark-") as name:
+        values = {
+            "folder": f"{name}/run",
+            "clinic": {"n_notes": 200 if steps < 10 else 600},
+            "capture": {"hook_points": ["blocks.2.hook_resid_post"]},
+            "sae": [{"architecture": "topk", "expansion_factor": 8, "k": k} for k in ks],
+            "training": {"n_tokens": steps * batch, "batch_tokens": batch, "log_every_steps": steps},
+            "tracking": {"wandb": "disabled"},
+            "engine": {"kind": "inline", "threads": torch.get_num_threads()},
+        }
+        run = Run(validated(values, "this benchmark"))
+        with contextlib.redirect_stderr(io.StringIO()):
+            run.stages(("capture",))
+        fits: list[Fit] = run.fits
+        stream = ActivationStream(run_store(run), fits[0].hook_point, fits[0].training, 0)
+        d_in = run_store(run).hook_points[fits[0].hook_point]
+
+        def ours(some: list[Fit]) -> Callable[[], None]:
+            return lambda: fit_together(some, run.cfg.tracking, lambda _amount: None)
+
+        def forget() -> None:
+            import shutil
+
+            shutil.rmtree(run.folder / "saes", ignore_errors=True)
+
+        def theirs() -> None:
+            for k in ks:
+                peer = SAELens(TopKTrainingSAEConfig(k=k, d_in=d_in, d_sae=8 * d_in), 1e-3, batch, steps)
+                for x in itertools.islice(stream.batches(), steps):
+                    peer.step(x)
+
+        ways = {
+            "ours": Way(ours(fits), after=forget),
+            "ours, one": Way(ours(fits[:1]), after=forget),
+            "ours, two": Way(ours(fits[:2]), after=forget),
+            "ours, eight alone": Way(lambda: [ours([fit])() for fit in fits] and None, after=forget),
+            "saelens": Way(theirs),
+        }
+        times = race(ways, size.n_rounds)
+    report.say(
+        f"grid: eight TopK SAEs, d_in {d_in}, d_sae {8 * d_in}: {steps} steps of {batch}, whole fits with start and end"
+    )
+    report.figures["grid8_vs_saelens"] = times.ratio("ours", "saelens")
+    alone = zip(times.seconds["ours"], times.seconds["ours, eight alone"], strict=True)
+    report.figures["extra_sae_vs_alone"] = spread([together / apart for together, apart in alone])
+    report.peers |= {f"grid: {way}, s": times.median(way) for way in ways}
+
+
+def run_store(run: Run) -> Any:
+    """The run's activations."""
+    from hooks.store import Store
+
+    return Store.open(run.folder / "acts")
+
+
+def measure_dead(report: Report, size: Size) -> None:
+    """The quickstart's own training."""
+    import yaml
+
+    from sae import artefact
+
+    path = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
+    with tempfile.TemporaryDirectory(prefix="clinlens-benchmark-") as name:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) | {"folder": f"{name}/run"}
+        for section, settings in size.quickstart.items():
+            values[section] = values.get(section, {}) | settings
+        run = Run(validated(values, str(path)))
+        with contextlib.redirect_stderr(io.StringIO()):
+            run.stages(("capture", "train"))
+        found = [artefact.read_json(fit.folder / "metrics.json") for fit in run.fits]
+    shares = [float(one["dead_fraction"]) for one in found]
+    report.say(
+        f"quickstart: {len(shares)} SAEs, {run.cfg.training.n_tokens:,} tokens each; the value is the largest share"
+    )
+    report.figures["dead_fraction_quickstart"] = Figure(max(shares), statistics.median(shares), max(shares))
+
+
+def measure_crossover(report: Report, size: Size, kernels: KernelsName) -> None:
+    """L1 steps, sparse and dense, with ever more active features."""
+    shape = size.steps
+    x = Planted(shape.d_in, 2 * shape.d_in, 24).sample(shape.batch)
+    rows = []
+    for share in (1 / 128, 1 / 64, 1 / 32, 1 / 16, 1 / 8):
+        saes = [build(L1Config(expansion_factor=shape.expansion), shape.d_in) for _ in range(2)]
+        for sae in saes:
+            sae.initialise(x, torch.Generator().manual_seed(0), 1.0)
+            with torch.no_grad():
+                sae.b_enc.copy_(-torch.quantile(sae.pre_acts(x[:2048]), 1 - share, dim=0))
+        sparse, dense = Ours(saes[0], 1e-6, SparseEngine(choose(kernels))), Ours(saes[1], 1e-6, None)
+        times = race({"sparse": Way(partial(sparse.step, x)), "dense": Way(partial(dense.step, x))}, size.n_rounds)
+        rows.append([share, times.ratio("dense", "sparse").value])
+    report.tables.append(Table("a sparse step ÷ a dense one", ["active share", "sparse ÷ dense"], rows))
+
+
+if __name__ == "__main__":
+    main()
