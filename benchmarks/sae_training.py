@@ -96,7 +96,7 @@ class Size(NamedTuple):
     quickstart: dict[str, Any]
 
 
-FULL = Size(Shape(512, 16, 32, 4096), 5, Shape(256, 8, 24, 2048), 600, 40, {})
+FULL = Size(Shape(512, 16, 32, 4096), 5, Shape(256, 8, 24, 2048), 600, 60, {})
 QUICK = Size(
     Shape(128, 8, 16, 512),
     3,
@@ -377,13 +377,14 @@ def measure_grid(report: Report, size: Size) -> None:
     """Eight SAEs from one store: on one stream, alone, and SAELens' one after another."""
     from sae_lens import TopKTrainingSAEConfig
 
-    batch, ks, steps = 1024, (4, 8, 12, 16, 20, 24, 28, 32), size.n_grid_steps
+    ks, steps = (4, 8, 12, 16, 20, 24, 28, 32), size.n_grid_steps
+    batch, expansion = (1024, 8) if steps < 10 else (2048, 16)
     with tempfile.TemporaryDirectory(prefix="clinlens-benchmark-") as name:
         values = {
             "folder": f"{name}/run",
             "clinic": {"n_notes": 200 if steps < 10 else 600},
             "capture": {"hook_points": ["blocks.2.hook_resid_post"]},
-            "sae": [{"architecture": "topk", "expansion_factor": 8, "k": k} for k in ks],
+            "sae": [{"architecture": "topk", "expansion_factor": expansion, "k": k} for k in ks],
             "training": {"n_tokens": steps * batch, "batch_tokens": batch, "log_every_steps": steps},
             "tracking": {"wandb": "disabled"},
             "engine": {"kind": "inline", "threads": torch.get_num_threads()},
@@ -405,7 +406,7 @@ def measure_grid(report: Report, size: Size) -> None:
 
         def theirs() -> None:
             for k in ks:
-                peer = SAELens(TopKTrainingSAEConfig(k=k, d_in=d_in, d_sae=8 * d_in), 1e-3, batch, steps)
+                peer = SAELens(TopKTrainingSAEConfig(k=k, d_in=d_in, d_sae=expansion * d_in), 1e-3, batch, steps)
                 for x in itertools.islice(stream.batches(), steps):
                     peer.step(x)
 
@@ -418,7 +419,7 @@ def measure_grid(report: Report, size: Size) -> None:
         }
         times = race(ways, size.n_rounds)
     report.say(
-        f"grid: eight TopK SAEs, d_in {d_in}, d_sae {8 * d_in}: {steps} steps of {batch}, whole fits with start and end"
+        f"grid: eight TopK SAEs, d_in {d_in}, d_sae {expansion * d_in}: {steps} steps of {batch}, whole fits with start and end"
     )
     report.figures["grid8_vs_saelens"] = times.ratio("ours", "saelens")
     alone = zip(times.seconds["ours"], times.seconds["ours, eight alone"], strict=True)
