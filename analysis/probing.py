@@ -17,7 +17,6 @@ though it cannot tell variants of one architecture apart.
 
 Differs from sae-probes: the penalty is fixed at scikit-learn's default and not searched for, because mentions are few; the
 largest k is not the reference, but the model's activations are, because they are the same for all autoencoders.
-That reference is fitted on all units.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,9 +35,9 @@ L2 = 1.0
 """Weight of ½‖w‖² beside the summed log-loss, on standardised inputs: C = 1. Source: scikit-learn's default."""
 
 FITTED_UNITS = 512
-"""Of a concept, and of all else, that a probe on features is fitted on, at most. Source: sae-probes fits on 1,024."""
-NEWTON_COLUMNS = 64
-"""Up to so many columns Newton's method takes a few milliseconds; its cost grows with their square."""
+"""Of a concept, and of all else, that a probe is fitted on, at most. Source: sae-probes fits on 1,024."""
+NEWTON_COLUMNS = 160
+"""Up to so many columns Newton's method takes some milliseconds; its cost grows with their square."""
 NEWTON_STEPS = 50
 LBFGS_STEPS = 100
 """Enough for an AUROC; weights of strongly correlated columns still move after it."""
@@ -80,9 +79,11 @@ def dense_probe(acts: np.ndarray, units: Sequence[Unit], cfg: ConceptsConfig, se
     found = []
     for split in halves(units, cfg, seed):
         x, y = standardised(acts, split.fitted), split.is_positive
-        weights = logistic(x[split.fitted], y[:, split.fitted])
-        scores = x[~split.fitted] @ weights.T
-        values = [auroc(scores[:, [row]], y[[row]][:, ~split.fitted])[0, 0] for row in range(len(split.names))]
+        values = []
+        for row in range(len(split.names)):
+            rows = drawn(split.fitted, y[row], seed)
+            weights = logistic(x[rows], y[[row]][:, rows])
+            values.append(auroc(x[~split.fitted] @ weights.T, y[[row]][:, ~split.fitted])[0, 0])
         found.append(dict(zip(split.names, map(float, values), strict=True)))
     return found
 

@@ -224,13 +224,18 @@ def output_into(log: TextIO) -> Iterator[None]:
 
 
 def prepare(threads: int) -> None:
-    """Sets the threads of torch and keeps freed memory for the next step.
+    """Sets the threads of torch and of NumPy's and SciPy's BLAS, and keeps freed memory for the next step.
 
+    BLAS takes every core by itself, and two workers' threads then wait for each other: probing took three times as long.
     Source: measured on 2 cores, small decoder: large temporaries that go back to the system after each operation
     cost 1.6 times the whole forward pass in page faults.
     """
+    import scipy.linalg  # loads its BLAS, which can be limited only then
     import torch  # the front door answers before it is loaded
+    from threadpoolctl import threadpool_limits
 
+    assert scipy.linalg  # noqa: S101 - imported for its effect
+    threadpool_limits(threads)
     torch.set_num_threads(threads)
     if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
