@@ -13,7 +13,9 @@ from hooks.hook_points import parse
 from sae import artefact
 from sae.errors import UserError
 
-ARCHITECTURES = {"topk": "TopK", "jumprelu": "JumpReLU", "l1": "L1"}
+ARCHITECTURES = {
+    "topk": "TopK", "jumprelu": "JumpReLU", "l1": "L1", "batchtopk": "BatchTopK", "matryoshka": "Matryoshka", "gated": "Gated",
+}  # fmt: skip
 """Architectures in the order of the report, by the name people use."""
 CONCEPT_AUROC = 0.95
 """Held-out AUROC of a recovered concept, where the file does not say. Source: default of ConceptsConfig."""
