@@ -43,7 +43,7 @@ class Progress(NamedTuple):
     n_replicas: int = 1
     """Most processes that shared a step so far; with more than one, other last bits come out."""
     n_codes: int = 0
-    """Codes that the last step had to work on, which decides whether the next one is sparse."""
+    """Codes that the last step had to work on, in all processes; they decide whether the next one is sparse."""
 
 
 def exists(folder: Path) -> bool:

@@ -104,6 +104,14 @@ class Replicas:
                 "See what the first that failed says, and run the same command again: it goes on from the last checkpoint."
             ) from error
 
+    def total(self, count: int) -> int:
+        """The sum of a count over all processes, so that they decide alike by it."""
+        if self.n_replicas == 1:
+            return count
+        counts = torch.tensor([count], dtype=torch.int64, device=self.device)
+        self.add_up(counts)
+        return int(counts)
+
     def average(self, mean: Tensor) -> Tensor:
         """The mean over the whole batch, of the means over its shares; its derivative is 1 (step 2 above)."""
         return mean if self.n_replicas == 1 else Averaged.apply(mean, self)  # pyright: ignore[reportReturnType]

@@ -114,7 +114,7 @@ class Trainee:
         clocks.fired.add_(losses.fired)
         clocks.silent_tokens.add_(n_tokens).masked_fill_(losses.fired > 0, 0)
         self._window_tokens += n_tokens
-        self._n_codes = losses.n_codes
+        self._n_codes = self.replicas.total(losses.n_codes)
         self.progress = self.progress._replace(step=step + 1)
         if (step + 1) % cfg.log_every_steps == 0 or step + 1 == cfg.n_steps:
             self.log(x, losses, dead, n_tokens)
@@ -124,7 +124,7 @@ class Trainee:
     def losses(self, x: Float[Tensor, "batch d_in"], dead: Tensor, weight: float) -> Losses:
         """Sparse where that is less work, dense where not."""
         sae, average = self.state.sae, self.replicas.average
-        few = 0 < self._n_codes <= SPARSE_SHARE * len(x) * sae.d_sae
+        few = 0 < self._n_codes <= SPARSE_SHARE * self.fit.training.batch_tokens * sae.d_sae
         self._is_sparse = self.engine is not None and (sae.is_always_sparse or few)
         if self.engine is None or not self._is_sparse:
             return sae.losses(x, dead, weight, average)
@@ -135,7 +135,7 @@ class Trainee:
         """A row of figures of the step just done."""
         cfg, step, average = self.fit.training, self.progress.step, self.replicas.average
         row: Row = figures(step, cfg, x, losses, dead, n_tokens, average)
-        row["codes_per_token"] = float(average(x.new_tensor(losses.n_codes / len(x))))
+        row["codes_per_token"] = self._n_codes / n_tokens
         row["is_sparse"] = int(self._is_sparse)
         self.row = dict(row)
         if self.tracker is not None:
