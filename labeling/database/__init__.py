@@ -1,0 +1,1 @@
+"""The database of judgements: SQLite by default, PostgreSQL by URL."""

@@ -1,0 +1,77 @@
+"""The evidence on one feature that a rater sees, frozen: a judgement always points to exactly what was seen.
+
+A snapshot holds short windows of text, never a whole note; the contexts, each with the feature's activation on every
+token, in the order in which they are shown; the density; the next tokens it pushes up and down. Its id is its hash.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from labeling.identifiers import sha256
+
+Kind = Literal["top", "quantile", "contrast"]
+
+
+@dataclass(frozen=True)
+class SAERef:
+    """Which autoencoder a feature belongs to, wherever its files lie."""
+
+    model: str
+    """What the model is called."""
+    model_hash: str
+    """Of its weights."""
+    hook_point: str
+    sae_id: str
+    weights_sha256: str
+    """Of `sae_weights.safetensors`."""
+    d_sae: int
+
+
+@dataclass(frozen=True)
+class Context:
+    """One window of text."""
+
+    kind: Kind
+    document: int
+    """Row number in the corpus."""
+    position: int
+    """Row of the strongest token within the document."""
+    is_held_out: bool
+    tokens: tuple[str, ...]
+    """Their texts."""
+    acts: tuple[float, ...]
+    """The feature's activation on each, three significant digits."""
+    peak: int
+    """Place of the strongest token among them; where the feature is silent, of the middle."""
+    quantile: int | None
+    """Of a quantile context: 0 is the strongest group."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything shown of one feature."""
+
+    sae: SAERef
+    feature: int
+    """Its index."""
+    density: float
+    """Share of tokens it fires on."""
+    max_activation: float
+    contexts: tuple[Context, ...]
+    top_logits: tuple[tuple[str, float], ...]
+    """Next tokens it pushes up, with the effect on their logits; none for encoders."""
+    bottom_logits: tuple[tuple[str, float], ...]
+    corpus: str
+    """What the corpus is called."""
+    corpus_hash: str
+    code_version: str
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """As it is stored and shown."""
+        return asdict(self)
+
+    @property
+    def sha256(self) -> str:
+        """Its id."""
+        return sha256(self.body)
