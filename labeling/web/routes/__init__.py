@@ -1,0 +1,1 @@
+"""Addresses, one noun per file."""
