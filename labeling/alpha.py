@@ -13,10 +13,12 @@ adding them up. For the ordinal metric, whose distances move with the sample, th
 Source: Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability"; Krippendorff 2019, Content Analysis, 4th ed., ch. 12.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from labeling.bootstrap import Statistic
+from labeling.bootstrap import Statistic, unseen
 from labeling.scale import Level
 from sae.errors import UserError
 
@@ -67,12 +69,9 @@ def matrix_alpha(counts: np.ndarray, distances: np.ndarray) -> Statistic:
         observed, n = sums[..., 0], sums[..., 1:]
         return quotient(observed, np.einsum("...c,...c->...", n @ distances, n), n.sum(axis=-1))
 
-    def if_disagreeing(sums: np.ndarray, share: float) -> float:
-        n = sums[1:]
-        farthest = distances[np.ix_(n > 0, n > 0)].max()
-        return float(quotient(share * farthest * n.sum(), n @ distances @ n, n.sum()))
-
-    return Statistic(contributions, of_sums, if_disagreeing)
+    n = counts.sum(axis=0)
+    farthest = distances[np.ix_(n > 0, n > 0)].max(initial=0)
+    return Statistic(contributions, of_sums, agreeing(share, contributions[:, 0], n.sum(), farthest, n @ distances @ n))
 
 
 def interval_alpha(counts: np.ndarray, levels: np.ndarray) -> Statistic:
@@ -88,12 +87,10 @@ def interval_alpha(counts: np.ndarray, levels: np.ndarray) -> Statistic:
         expected = 2 * (n * second - first**2)
         return quotient(observed, np.where(expected > 1e-12 * n * second, expected, 0), n)
 
-    def if_disagreeing(sums: np.ndarray, share: float) -> float:
-        _, n, first, second = sums
-        used = x[counts.sum(axis=0) > 0]
-        return float(quotient(share * np.ptp(used) ** 2 * n, 2 * (n * second - first**2), n))
-
-    return Statistic(contributions, of_sums, if_disagreeing)
+    used = x[counts.sum(axis=0) > 0]
+    farthest = np.ptp(used) ** 2 if len(used) else 0
+    expected = 2 * (m.sum() * second.sum() - first.sum() ** 2)
+    return Statistic(contributions, of_sums, agreeing(share, contributions[:, 0], m.sum(), farthest, expected))
 
 
 def ordinal_alpha(counts: np.ndarray) -> Statistic:
@@ -109,14 +106,24 @@ def ordinal_alpha(counts: np.ndarray) -> Statistic:
         expected = 2 * (n[..., low] * n[..., high] * squared).sum(axis=-1)
         return quotient(observed, expected, n.sum(axis=-1))
 
-    def if_disagreeing(sums: np.ndarray, share: float) -> float:
-        n = sums[pairs.shape[1] :]
-        low, high = np.triu_indices(len(n), 1)
-        squared = midrank_distances(n)
-        farthest = squared[(n[low] > 0) & (n[high] > 0)].max()
-        return float(quotient(share * farthest * n.sum(), 2 * (n[low] * n[high] * squared).sum(), n.sum()))
+    counts, share = pairable(counts)
+    n = counts.sum(axis=0)
+    low, high = np.triu_indices(len(n), 1)
+    squared, both = midrank_distances(n), n[low] * n[high]
+    farthest = squared[both > 0].max(initial=0)
+    return Statistic(
+        contributions, of_sums, agreeing(share, pairs.sum(axis=1), n.sum(), farthest, 2 * (both * squared).sum())
+    )
 
-    return Statistic(contributions, of_sums, if_disagreeing)
+
+def agreeing(
+    share: np.ndarray, observed: np.ndarray, n: float, farthest: float, expected: float
+) -> Callable[[float], tuple[float, float]] | None:
+    """The exact interval of an alpha of 1; none for any other."""
+    if observed.any() or expected <= 0:
+        return None
+    n_items = int((share > 0).sum())
+    return lambda tail: (float(quotient(unseen(n_items, tail) * farthest * n, expected, n)), 1.0)
 
 
 def pairs_within(counts: np.ndarray) -> np.ndarray:

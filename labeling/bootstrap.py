@@ -6,8 +6,8 @@
 3. BCa: percentiles of the resampled values, moved for bias (how many of them lie below the value) and for acceleration
    (how the figure's spread changes with it, from leaving out one item at a time, which is a subtraction here).
 4. The percentiles are those of Student's t, widened by √(n / (n − 1)), since resamples of few items vary too little.
-5. Where every item agrees, resampling finds no disagreement either. The lower end is then what the figure would be if
-   the largest share of disagreeing items that n agreeing ones leave possible disagreed as far as the scale goes.
+5. Where every item agrees, resampling finds no disagreement either. The lower end is then what the figure would be if as
+   large a share of items as n agreeing ones leave possible disagreed as far as the scale goes.
 
 Source: Efron 1987, doi:10.1080/01621459.1987.10478410; Hesterberg 2015, doi:10.1080/00031305.2015.1089789 (4); Clopper
 and Pearson 1934 (5). Zapf et al. 2016 (BMC Med Res Methodol 16:93) find that the bootstrap keeps its coverage for
@@ -28,7 +28,7 @@ from sae.config import Settings
 CHUNK_CELLS = 4_000_000
 """Counts drawn at once: 32 MB."""
 NO_VALUE = "The figure does not exist for these ratings."
-PERFECT = "exact bound, no item disagrees"
+EXACT = "exact bound, all items alike"
 
 
 class BootstrapConfig(Settings, frozen=True):
@@ -46,8 +46,8 @@ class Statistic(NamedTuple):
     """[n_items, n_columns] what each item adds."""
     of_sums: Callable[[np.ndarray], np.ndarray]
     """From sums [..., n_columns] to values [...]; NaN where the figure does not exist."""
-    if_disagreeing: Callable[[np.ndarray, float], float] | None = None
-    """From sums of items that all agree, what the figure would be if a share of them disagreed as far as possible."""
+    exact: Callable[[float], tuple[float, float]] | None = None
+    """From what may be missed at either end to an interval; only where all items say the same and resampling nothing."""
     reason: str = ""
     """Why the figure does not exist, if it does not."""
 
@@ -145,10 +145,9 @@ def interval(one: Statistic, resampled: np.ndarray, cfg: BootstrapConfig) -> Int
     if not len(values) or n < 2:
         return Interval(None, None, "none", n_undefined)
     if np.ptp(values) < 1e-12 and abs(values[0] - value) < 1e-12:
-        if one.if_disagreeing is None:
+        if one.exact is None:
             return Interval(None, None, "none", n_undefined)
-        low = one.if_disagreeing(sums, float(1 - tail ** (1 / n)))
-        return Interval(low, value, PERFECT, n_undefined)
+        return Interval(*one.exact(tail), EXACT, n_undefined)
     bias = float(norm.ppf((np.mean(values < value - 1e-12) + np.mean(values <= value + 1e-12)) / 2))
     z = float(student.ppf(1 - tail, n - 1)) * np.sqrt(n / (n - 1))
     if not np.isfinite(bias):
@@ -205,7 +204,16 @@ def ratio_of(above: np.ndarray, below: np.ndarray) -> Statistic:
         some = sums[..., 1] > 0
         return np.where(some, sums[..., 0] / np.where(some, sums[..., 1], 1), np.nan)
 
-    def if_disagreeing(sums: np.ndarray, share: float) -> float:
-        return float(of_sums(sums)) - share
+    contributions = np.column_stack([above, below]).astype(np.float64)
+    value, n = float(of_sums(contributions.sum(axis=0))), int((contributions[:, 1] > 0).sum())
+    if value == 1:
+        return Statistic(contributions, of_sums, lambda tail: (1 - unseen(n, tail), 1.0))
+    return Statistic(contributions, of_sums, (lambda tail: (0.0, unseen(n, tail))) if value == 0 else None)
 
-    return Statistic(np.column_stack([above, below]).astype(np.float64), of_sums, if_disagreeing)
+
+def unseen(n_items: int, tail: float) -> float:
+    """The largest share of a kind of item of which n hold none, unless so many were luck with probability `tail`.
+
+    Source: Clopper and Pearson 1934, at 0 of n.
+    """
+    return float(1 - tail ** (1 / n_items))

@@ -18,13 +18,14 @@ Source: Gwet 2021, Handbook of Inter-Rater Reliability, 5th ed., ch. 2, 3 and 5;
 Brennan and Prediger 1981; Conger 1980. Standard errors as in the R package irrCAC.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
-from labeling.bootstrap import Statistic, ratio_of
+from labeling.bootstrap import Statistic, ratio_of, unseen
 
 Coefficient = Literal["ac", "pi", "conger", "brennan_prediger", "percent"]
 
@@ -53,8 +54,7 @@ def items_of(counts: np.ndarray, weights: np.ndarray) -> Items:
 def percent(counts: np.ndarray, weights: np.ndarray) -> Statistic:
     """Mean (weighted) agreement of pairs of raters, not corrected for chance."""
     items = items_of(counts, weights)
-    found = ratio_of(items.agreement, items.is_pairable)
-    return found._replace(if_disagreeing=lambda sums, share: disagreeing(share, weights))
+    return ratio_of(items.agreement, items.is_pairable)._replace(exact=agreeing(items, weights, 0.0))
 
 
 def coefficient(kind: Coefficient, counts: np.ndarray, weights: np.ndarray) -> Statistic:
@@ -74,16 +74,17 @@ def coefficient(kind: Coefficient, counts: np.ndarray, weights: np.ndarray) -> S
         shares = ratio(sums[..., 3:], sums[..., 2:3])
         return corrected(ratio(sums[..., 0], sums[..., 1]), chance(kind, shares, weights))
 
-    def if_disagreeing(sums: np.ndarray, share: float) -> float:
-        expected = chance(kind, ratio(sums[3:], sums[2]), weights)
-        return float(corrected(np.asarray(disagreeing(share, weights)), expected))
-
-    return Statistic(contributions, of_sums, if_disagreeing)
+    expected = chance(kind, ratio(items.shares.sum(axis=0), items.is_rated.sum()), weights)
+    return Statistic(contributions, of_sums, agreeing(items, weights, float(expected)))
 
 
-def disagreeing(share: float, weights: np.ndarray) -> float:
-    """Agreement where a share of items disagrees as far as the scale goes, and the others agree."""
-    return 1 - share * float(1 - weights.min())
+def agreeing(items: Items, weights: np.ndarray, expected: float) -> Callable[[float], tuple[float, float]] | None:
+    """The exact interval where all items agree, of a coefficient that expects so much by chance; none elsewhere."""
+    n = int(items.is_pairable.sum())
+    if not n or (items.agreement < items.is_pairable - 1e-12).any():
+        return None
+    farthest = float(1 - weights.min())
+    return lambda tail: (float(corrected(1 - unseen(n, tail) * farthest, expected)), 1.0)
 
 
 def chance(kind: Coefficient, shares: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -113,11 +114,8 @@ def conger(ratings: np.ndarray, levels: np.ndarray, weights: np.ndarray) -> Stat
         n = sums[..., 2:].reshape(*sums.shape[:-1], n_raters, q)
         return corrected(ratio(sums[..., 0], sums[..., 1]), conger_chance(n, weights))
 
-    def if_disagreeing(sums: np.ndarray, share: float) -> float:
-        expected = conger_chance(sums[2:].reshape(n_raters, q), weights)
-        return float(corrected(np.asarray(disagreeing(share, weights)), expected))
-
-    return Statistic(contributions, of_sums, if_disagreeing)
+    expected = float(conger_chance(one_hot.sum(axis=0).astype(np.float64), weights))
+    return Statistic(contributions, of_sums, agreeing(items, weights, expected))
 
 
 def conger_chance(n: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -131,8 +129,9 @@ def conger_chance(n: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return ratio(all_pairs - selves, n_raters * (n_raters - 1.0))
 
 
-def corrected(observed: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def corrected(observed: ArrayLike, expected: ArrayLike) -> np.ndarray:
     """(p_a − p_e) / (1 − p_e); NaN where chance alone agrees always."""
+    observed, expected = np.asarray(observed), np.asarray(expected)
     room = 1 - expected
     some = room > 1e-12
     return np.where(some, (observed - expected) / np.where(some, room, 1), np.nan)
@@ -186,7 +185,7 @@ def analytic(kind: Coefficient | Literal["alpha"], ratings: np.ndarray, levels: 
         case "brennan_prediger":
             expected = float(chance(kind, shares, weights))
             own = np.full(n, expected)
-    value = float(corrected(observed, np.asarray(expected)))
+    value = float(corrected(observed, expected))
     each = n / items.is_pairable.sum() * (items.agreement - expected * items.is_pairable) / (1 - expected)
     each = each - 2 * (1 - value) * (own - expected) / (1 - expected)
     return with_t(value, each - value)

@@ -25,6 +25,8 @@ class Scale(NamedTuple):
     """Ranks or values of all answers the codebook allows, ascending; none if any number may be given."""
     names: tuple[str, ...] = ()
     """Their names in the same order; may be empty."""
+    is_whole: bool = True
+    """False: the levels were read off ratings, since no codebook was at hand; what rests on their number is then undefined."""
 
     @property
     def n_categories(self) -> int | None:
