@@ -1,72 +1,137 @@
-"""Showing a run's report over HTTP, to this machine alone unless told otherwise. Serves that one page and nothing else."""
+"""Serving a run: its report, and beside it the review queue, to this machine alone unless told otherwise.
 
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+As long as nobody has an account, the report stands at `/` and asks nothing, on loopback only. The one-time link that is
+printed makes the first administrator; from then on `/` asks who one is, and the report is at `/report`.
+"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 
-from clinlens import config
+from clinlens import config as configs
+from labeling.web.config import WebConfig
 from sae.errors import UserError
 
-HEADERS = {
-    "Content-Type": "text/html; charset=utf-8",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+DATABASE = "clinlens.db"
 
 
-class ReportServer(ThreadingHTTPServer):
-    """Answers `/` with the report as it is on disk."""
+class Place(NamedTuple):
+    """What is served, and where its judgements lie."""
 
-    def __init__(self, address: tuple[str, int], report: Path) -> None:
-        super().__init__(address, ReportHandler)
-        self.report = report
-
-
-class ReportHandler(BaseHTTPRequestHandler):
-    """One page; every other address is not found."""
-
-    server: ReportServer  # type: ignore[assignment]
-
-    def do_GET(self) -> None:
-        host = (self.headers.get("Host") or "").rsplit(":", 1)[0].strip("[]")
-        if self.server.server_address[0] in LOOPBACK and host not in LOOPBACK:
-            self.send_error(403, "Foreign host")  # another site's name that points here (DNS rebinding)
-        elif self.path != "/":
-            self.send_error(404)
-        else:
-            data = self.server.report.read_bytes()
-            self.send_response(200)
-            for name, value in HEADERS.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
-        """Says nothing: addresses are not ours to log."""
+    run: Path | None
+    database: str
+    """A path or a URL."""
 
 
-def open_server(run: Path, host: str, port: int) -> ReportServer:
-    """A server for a run's report.
+def place_of(run: Path, database: str | None) -> Place:
+    """The folder of a finished run, and its database.
 
     Raises:
-        UserError: There is no report, or the port is taken.
+        UserError: There is no report.
     """
-    report = (config.read(run).folder if run.is_file() else run) / "report.html"
-    if not report.is_file():
-        raise UserError(f"{report} does not exist, expected a finished run. Run `clinlens run` with its config first.")
-    try:
-        return ReportServer((host, port), report)
-    except OSError as error:
-        raise UserError(f"{host}:{port} cannot be listened on ({error.strerror}). Choose another --port.") from error
+    folder = configs.read(run).folder if run.is_file() else run
+    if not (folder / "report.html").is_file():
+        raise UserError(
+            f"{folder / 'report.html'} does not exist, expected a finished run. Run `clinlens run` with its config first."
+        )
+    return Place(folder, database or str(folder / DATABASE))
 
 
-def serve(run: Path, host: str, port: int) -> None:
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens.
+
+    Raises:
+        UserError: The port is taken, or the address is not this machine's.
+    """
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(kind, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(128)
+        except OSError as error:
+            raise UserError(f"{host}:{port} cannot be listened on ({error.strerror}). Choose another --port.") from error
+        yield listener
+
+
+class Opened(NamedTuple):
+    """A server that is ready to run."""
+
+    server: Any
+    """uvicorn's."""
+    listener: socket.socket
+    address: str
+    setup_token: str | None
+    """Makes the first administrator; None where there is one."""
+
+    def run(self) -> None:
+        """Serves until interrupted."""
+        self.server.run(sockets=[self.listener])
+
+
+@contextmanager
+def opened(place: Place, config: WebConfig) -> Iterator[Opened]:
+    """A server for a run.
+
+    Raises:
+        UserError: It would be unsafe, the port is taken, or another server has the database.
+    """
+    import uvicorn
+
+    from labeling.database.connection import Database
+    from labeling.web.application import create
+
+    config.refuse_open_door()
+    with listening(config.host, config.port) as listener:
+        config = config.model_copy(update={"port": listener.getsockname()[1]})
+        database = Database.open(place.database) if exists(place.database) else None
+        app = create(config, place.database, run=place.run, database=database)
+        state = app.state.clinlens
+        token = state.look()
+        server = uvicorn.Server(uvicorn.Config(app, **listening_options(config)))
+        try:
+            if database is not None:
+                database.hold()
+            yield Opened(server, listener, address_of(config), token)
+        finally:
+            state.worker.close()
+            if state.database is not None:
+                state.database.close()
+
+
+def exists(database: str) -> bool:
+    """Whether there is a database already; one that is named by URL is expected to be there."""
+    return "://" in database or Path(database).is_file()
+
+
+def listening_options(config: WebConfig) -> dict[str, Any]:
+    """How uvicorn listens: one process, no log of its own, no guess about proxies."""
+    tls = {"ssl_certfile": config.tls_certificate, "ssl_keyfile": config.tls_key} if config.tls_certificate else {}
+    quiet = {"log_config": None, "access_log": False, "server_header": False, "proxy_headers": False, "workers": 1}
+    return {**quiet, **tls, "timeout_keep_alive": 15, "timeout_graceful_shutdown": 10, "limit_concurrency": 512}
+
+
+def address_of(config: WebConfig) -> str:
+    """Where people find it."""
+    name = config.names[0] if config.names else config.host
+    if config.proxy_addresses:
+        return f"https://{name}/"
+    host = f"[{name}]" if ":" in name else name
+    return f"{'https' if config.tls_certificate else 'http'}://{host}:{config.port}/"
+
+
+def serve(place: Place, config: WebConfig) -> None:
     """Serves until interrupted."""
-    with open_server(run, host, port) as server:
-        click.echo(f"http://{host}:{server.server_address[1]}/  (Ctrl-C ends)")
-        server.serve_forever()
+    from labeling.web.gate import log_to_stderr
+
+    log_to_stderr()
+    with opened(place, config) as ready:
+        click.echo(f"{ready.address}  (Ctrl-C ends)")
+        if ready.setup_token:
+            click.echo(f"To set up the review queue, once: {ready.address}setup/{ready.setup_token}")
+        ready.run()

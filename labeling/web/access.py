@@ -10,9 +10,10 @@ Who has no role at all in a project is told that there is no such thing; who has
 """
 
 import hmac
+from collections.abc import Iterable
 from typing import Any, Literal
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from sqlalchemy import Connection, select
@@ -194,13 +195,14 @@ def allow_in(dependant: Dependant) -> Allow | None:
     return None
 
 
-def refuse_unguarded(app: FastAPI) -> None:
+def refuse_unguarded(routers: Iterable[APIRouter]) -> None:
     """Keeps an application with an open route from starting.
 
     Raises:
         RuntimeError: A route says not who may use it.
     """
-    unguarded = [str(getattr(route, "path", route)) for route in app.routes if rights_of(route) is None]
+    routes = [route for router in routers for route in router.routes]
+    unguarded = [str(getattr(route, "path", route)) for route in routes if rights_of(route) is None]
     if unguarded:
         raise RuntimeError(f"routes without Allow: {unguarded}")
 

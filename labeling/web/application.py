@@ -61,7 +61,7 @@ def create(config: WebConfig, source: str | Path, *, run: Path | None = None, da
     for router in ROUTERS:
         app.include_router(router)
     errors.register(app)
-    refuse_unguarded(app)
+    refuse_unguarded(ROUTERS)
     return app
 
 
