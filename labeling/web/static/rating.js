@@ -114,16 +114,13 @@ async function busy(work) {
   }
 }
 
-/** Goes to the next item of the round, or home, which says why there is none. */
-async function next() {
-  const found = await ask("POST", `/api/v1/rounds/${task.round}/assignments`, {});
-  location.assign(found.assignment ? `/assignments/${found.assignment}` : `/?round=${task.round}`);
-}
+/** Goes to the next item of the round, or to the page that says why there is none. */
+const next = () => byId("next").submit();
 
 const submit = () => busy(async () => {
   await ask("POST", `/api/v1/assignments/${task.assignment}/judgement`, { answers: read(), ...clock.times }, { key: submitKey, version: task.version });
   drafts.done();
-  await next();
+  next();
 });
 
 const undo = () => busy(async () => {
@@ -142,7 +139,7 @@ byId("skip").addEventListener("close", ({ target }) => {
     const reason = target.querySelector("input:checked").value;
     await ask("POST", `/api/v1/assignments/${task.assignment}/skip`, { reason }, { version: task.version });
     drafts.done();
-    await next();
+    next();
   });
 });
 byId("skip").addEventListener("keydown", (event) => {
@@ -197,3 +194,8 @@ if (drafts.kept) {
   drafts.save();
 }
 go(questions.find((question) => answer(question) === null) ?? questions[0], false);
+
+// Half an hour at a stretch: a hint, nothing more.
+const START = "clinlens-began", now = Date.now(), began = Number(sessionStorage.getItem(START)) || now;
+sessionStorage.setItem(START, String(began));
+setInterval(() => { byId("pause").hidden = Date.now() - began < 30 * 60_000; }, 10_000);
