@@ -18,7 +18,7 @@ from labeling.web.routes import (
     assignments,
     audit,
     codebooks,
-    detection,
+    feedback,
     home,
     members,
     people,
@@ -32,7 +32,7 @@ from labeling.web.state import State
 ROUTERS: tuple[APIRouter, ...] = tuple(
     router
     for module in (
-        site, home, account, people, projects, members, rounds, codebooks, assignments, detection, adjudication, agreement,
+        site, home, account, people, projects, members, rounds, codebooks, assignments, feedback, adjudication, agreement,
         signatures, audit,
     )
     for router in module.ROUTERS

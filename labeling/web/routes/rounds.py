@@ -177,6 +177,16 @@ def refuse_strangers(visit: Visit, wanted: NewRound) -> None:
         raise UserError("The codebook or the calibration is of another project, expected this one's. Choose again.")
 
 
+@pages.get("/rounds/{round_id}")
+def round_page(visit: RoundLead, request: Request, round_id: str) -> Response:
+    """How far a round is, by rater and by part."""
+    with visit.database.read() as conn:
+        overview = rounds.round_overview(conn, round_id)
+        people = {one.id: one for one in accounts.users(conn)}
+        houses = {house.id: house.name for house in accounts.institutions(conn)}
+    return page(request, "round.html", overview=overview, people=people, houses=houses)
+
+
 @pages.post("/rounds/{round_id}/state")
 def change_by_form(visit: RoundLead, request: Request, round_id: str) -> Response:
     """Pauses, resumes or closes."""

@@ -1,7 +1,5 @@
 """What belongs to no person: style sheet and modules, the report, the API's description, the first set-up."""
 
-import html
-import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -12,8 +10,8 @@ from labeling.database.transaction import PROGRAM
 from labeling.web import assets
 from labeling.web.access import Allow
 from labeling.web.errors import Refusal
-from labeling.web.gate import POLICY
 from labeling.web.pages import page
+from labeling.web.policies import own_policy
 from labeling.web.routes.account import sign_in_as
 from labeling.web.state import State
 from labeling.web.visit import Visit
@@ -21,7 +19,6 @@ from labeling.web.visit import Visit
 pages = APIRouter(include_in_schema=False)
 ROUTERS = (pages,)
 Anybody = Annotated[Visit | None, Depends(Allow("public"))]
-OWN_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
 
 
 @pages.get("/static/{version}/{name}")
@@ -53,14 +50,8 @@ def shown_report(state: State) -> Response:
     """
     if state.report is None:
         raise Refusal(404, "not_found", "There is no report here. `clinlens report` writes one.")
-    data = state.report.read_bytes()
+    data = state.report.read_text(encoding="utf-8")
     return HTMLResponse(data, headers={"Content-Security-Policy": own_policy(data)})
-
-
-def own_policy(report: bytes) -> str:
-    """The policy in a report's head, which names the hashes of its script and style; ours for a page without one."""
-    found = OWN_POLICY.search(report[:4096].decode(errors="replace"))
-    return f"{html.unescape(found[1])}; frame-ancestors 'none'" if found else POLICY
 
 
 @pages.get("/api/openapi.json")

@@ -4,7 +4,7 @@
 const joined = (tokens, { start, end }) => tokens.slice(start, end).map((token) => token.textContent).join("").trim();
 
 export class Evidence {
-  constructor(root, { chips, field, changed }) {
+  constructor(root, { chips = null, field = null, changed = () => {} }) {
     Object.assign(this, { root, chips, field, changed });
     this.status = document.getElementById("token-status");
     this.contexts = new Map();
