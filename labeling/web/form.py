@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from labeling.codebook import Codebook, Question
+from labeling.codebook import Codebook, Question, Term
 from sae.errors import UserError
 
 MAX_LISTED_TERMS = 500
@@ -63,22 +63,29 @@ def spans_of(text: str) -> list[dict[str, int]]:
 
 
 def concepts(codebook: Codebook, query: str, limit: int = 12) -> list[dict[str, str]]:
-    """Terms of the vocabulary whose name, code or synonym holds the words of a query: names that begin with it first."""
-    wanted = query.lower().split()
+    """Terms of the vocabulary by name, code or synonym: those that begin with the query first."""
+    wanted = " ".join(query.lower().split())
     if codebook.vocabulary is None or not wanted:
         return []
     names = {term.code: term.name for term in codebook.vocabulary.terms}
-    found = []
-    for place, term in enumerate(codebook.vocabulary.terms):
-        texts = [term.name.lower(), term.code.lower(), *(word.lower() for word in term.synonyms)]
-        whole = " ".join(texts)
-        if all(word in whole for word in wanted):
-            rank = min((0 if text == query.lower() else 1 if text.startswith(wanted[0]) else 2) for text in texts)
-            found.append((rank, place, term))
+    ranked = [(nearness(term, wanted), place, term) for place, term in enumerate(codebook.vocabulary.terms)]
+    found = sorted((one for one in ranked if one[0] is not None), key=lambda one: (one[0] or 0, one[1]))
     return [
-        {"code": term.code, "name": term.name, "parent": names.get(term.parent or "", "")}
-        for _, _, term in sorted(found, key=lambda triple: triple[:2])[:limit]
+        {"code": term.code, "name": term.name, "parent": names.get(term.parent or "", "")} for _, _, term in found[:limit]
     ]
+
+
+def nearness(term: Term, wanted: str) -> int | None:
+    """How near a term is to a query, 0 the nearest; None if it does not hold every word of it."""
+    texts = [term.name.lower(), *(word.lower() for word in term.synonyms), term.code.lower()]
+    if wanted in texts:
+        return 0
+    if any(text.startswith(wanted) for text in texts):
+        return 1
+    words = wanted.split()
+    if any(all(any(part.startswith(word) for part in text.split()) for word in words) for text in texts):
+        return 2
+    return 3 if all(word in " ".join(texts) for word in words) else None
 
 
 def listed_terms(codebook: Codebook) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, ValidationError
 
 from labeling.database.rounds import PlannedItem
 from labeling.round_settings import RoundSettings
-from labeling.snapshots import CandidateFeature, candidates, saes_of, snapshot_of
+from labeling.snapshots import CandidateFeature, candidate_features, saes_of, snapshot_of
 from sae.config import Settings
 from sae.errors import UserError
 
@@ -69,7 +69,7 @@ def plan(run: Path, wanted: NewRound) -> list[PlannedItem]:
     """
     if (wanted.hook_point, wanted.sae_id) not in saes_of(run):
         raise UserError(f"The run has no autoencoder {wanted.sae_id} at {wanted.hook_point}, expected one of its own. Choose it.")
-    families = {one.number: one for one in candidates(run, wanted.hook_point, wanted.sae_id)}
+    families = {one.number: one for one in candidate_features(run, wanted.hook_point, wanted.sae_id)}
     gold = {one.feature: one for one in wanted.known}
     chosen = [number for number in dict.fromkeys(wanted.features) if number not in gold]
     chosen += drawn(families, wanted.n_random, {*chosen, *gold}, wanted.seed)

@@ -1,14 +1,14 @@
 """The audit of a project, for reading, and whether it and what it speaks of are whole."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
 from sqlalchemy import select
 from starlette.responses import Response
 
-from labeling.database import accounts, integrity
+from labeling.database import accounts
 from labeling.database.schema import audit_event
 from labeling.web.access import Allow
 from labeling.web.pages import page
@@ -32,7 +32,7 @@ class Event(Settings, frozen=True):
     actor: str = Field(description="Who: their printed name; empty where the program itself.")
     action: str = Field(description="What.")
     object: str = Field(description="To what: kind and id.")
-    detail: dict[str, object] = Field(description="What helps a reader; never answers or patient text.")
+    detail: dict[str, Any] = Field(description="What helps a reader; never answers or patient text.")
     hash: str = Field(description="Of this event and the one before.")
 
 
@@ -81,5 +81,7 @@ def list_events(visit: Reader, before: Before = None) -> list[Event]:
 @api.get("/projects/{project_id}/audit/check")
 def check(visit: Reader) -> Check:
     """Recomputes the chain, and judgements, evidence and codebooks that it speaks of."""
+    from labeling.database import integrity
+
     with visit.database.read() as conn:
         return Check(problems=[str(one) for one in integrity.verify(conn, visit.project)])
