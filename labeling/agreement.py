@@ -217,9 +217,7 @@ def nothing_to_say(counts: np.ndarray, scale: Scale) -> Reasons:
     return Reasons("", pairable, unanimous if (counts.sum(axis=0) > 0).sum() < 2 else "")
 
 
-def analytics(
-    table: np.ndarray, levels: np.ndarray, scale: Scale, found: dict[str, Estimate]
-) -> dict[str, Analytic]:
+def analytics(table: np.ndarray, levels: np.ndarray, scale: Scale, found: dict[str, Estimate]) -> dict[str, Analytic]:
     """Gwet's standard errors of the coefficients that exist."""
     if scale.levels is None or len(levels) < 2:
         return {}
@@ -259,9 +257,7 @@ def prevalence_effect(found: dict[str, Estimate], each: Sequence[CategoryAgreeme
     kinds = ("alpha_nominal", "cohen_kappa", "ac1") if primary in ("alpha_nominal",) else (primary, "ac2_quadratic")
     values = {name: found[name].value for name in kinds if name in found}
     known = {name: value for name, value in values.items() if value is not None}
-    by_class = {
-        one.name: one.specific_agreement.value for one in each if one.specific_agreement.value is not None
-    }
+    by_class = {one.name: one.specific_agreement.value for one in each if one.specific_agreement.value is not None}
     parts = []
     if known and max(known.values()) - min(known.values()) > PARADOX:
         parts.append(" and ".join(f"{name} {value:.2f}" for name, value in known.items()))
@@ -270,4 +266,6 @@ def prevalence_effect(found: dict[str, Estimate], each: Sequence[CategoryAgreeme
         parts.append(f"agreement on '{best}' {by_class[best]:.2f} and on '{worst}' {by_class[worst]:.2f}")
     if not parts:
         return ""
-    return f"Prevalence effect: {'; '.join(parts)} differ by more than {PARADOX:g}. Read them together, never one alone."
+    return (
+        f"Prevalence effect: {'; '.join(parts)} differ by more than {PARADOX:g}. Read them together, never one alone."
+    )

@@ -54,7 +54,8 @@ def items_of(counts: np.ndarray, weights: np.ndarray) -> Items:
 def percent(counts: np.ndarray, weights: np.ndarray) -> Statistic:
     """Mean (weighted) agreement of pairs of raters, not corrected for chance."""
     items = items_of(counts, weights)
-    return ratio_of(items.agreement, items.is_pairable)._replace(exact=agreeing(items, weights, 0.0))
+    found = ratio_of(items.agreement, items.is_pairable)
+    return found._replace(exact=agreeing(items, weights, 0.0) or found.exact)
 
 
 def coefficient(kind: Coefficient, counts: np.ndarray, weights: np.ndarray) -> Statistic:
@@ -153,7 +154,9 @@ class Analytic(NamedTuple):
     high: float
 
 
-def analytic(kind: Coefficient | Literal["alpha"], ratings: np.ndarray, levels: np.ndarray, weights: np.ndarray) -> Analytic:
+def analytic(
+    kind: Coefficient | Literal["alpha"], ratings: np.ndarray, levels: np.ndarray, weights: np.ndarray
+) -> Analytic:
     """Gwet's standard error of a coefficient: a check beside the bootstrap, not the interval to show.
 
     Args:
