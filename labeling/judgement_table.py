@@ -116,16 +116,17 @@ class JudgementTable:
     skips: tuple[Skip, ...] = ()
     seed: int = 0
     """Of the project."""
+    context_tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Number of tokens of every context shown, by hash of the evidence; without evidence whose text is not here."""
     closed_rounds: frozenset[int] = field(default_factory=frozenset)
     """Numbers of the rounds that nobody rates any more."""
 
     @property
     def digest(self) -> str:
         """Hash of everything in it but the raters' ids in the database."""
-        rows = [{**asdict(row), "rater_id": None} for row in self.rows]
         body = {
             "project": self.project,
-            "rows": rows,
+            "rows": [identity(row) for row in self.rows],
             "codebooks": {str(n): book.sha256 for n, book in sorted(self.codebooks.items())},
             "adjudications": [asdict(one) for one in self.adjudications],
             "golds": [asdict(one) for one in self.golds],
@@ -141,6 +142,30 @@ class JudgementTable:
     def headline(self, codebook_n: int) -> "JudgementTable":
         """What agreement is estimated on: first answers, in their place, of the fixed stratum under one codebook."""
         return self.where(lambda row: row.codebook_n == codebook_n and is_headline(row))
+
+
+def identity(row: JudgementRow) -> list[Any]:
+    """What of a judgement decides figures: its answers by their hash, and everything that says whether it counts."""
+    return [
+        row.judgement_id,
+        row.body_sha256 or sha256(row.answers),
+        row.item_id,
+        *row.feature,
+        row.stratum,
+        row.round_n,
+        row.round_kind,
+        row.codebook_n,
+        row.pseudonym,
+        row.institution,
+        row.specialty,
+        row.seniority,
+        row.submitted_at,
+        row.revision,
+        row.is_surplus,
+        row.retest_of,
+        row.has_seen_explanation,
+        row.snapshot_sha256,
+    ]
 
 
 def is_headline(row: JudgementRow) -> bool:

@@ -13,4 +13,6 @@ class ReportConfig(Settings, frozen=True):
     codebook: PositiveInt | None = Field(
         default=None, description="Number of the codebook version to report on; the one with most judgements if unset."
     )
-    max_listed: PositiveInt = Field(default=200, description="Rows of long lists on the page; the JSON has all of them.")
+    max_listed: PositiveInt = Field(
+        default=200, description="Rows of long lists on the page; the JSON has all of them."
+    )

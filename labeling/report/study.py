@@ -17,7 +17,9 @@ class Study(Settings, frozen=True):
     subjects: str = Field(default="", max_length=4000, description="What population the rated features stand for.")
     raters: str = Field(default="", max_length=4000, description="What population of raters the panel stands for.")
     background: str = Field(default="", max_length=8000, description="What was known, and why the study was done.")
-    sample_size: str = Field(default="", max_length=4000, description="How the numbers of items and raters were chosen.")
+    sample_size: str = Field(
+        default="", max_length=4000, description="How the numbers of items and raters were chosen."
+    )
     sampling: str = Field(default="", max_length=4000, description="How items and raters were drawn.")
     process: str = Field(default="", max_length=4000, description="Where, when and with what at hand people rated.")
     training: str = Field(default="", max_length=4000, description="Training and experience of the raters.")
@@ -44,4 +46,6 @@ def read_study(path: Path | None) -> Study:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         known = ", ".join(Study.model_fields)
-        raise UserError(f"{path}: {place} is not as expected, expected texts under some of {known}. Correct it.") from None
+        raise UserError(
+            f"{path}: {place} is not as expected, expected texts under some of {known}. Correct it."
+        ) from None
