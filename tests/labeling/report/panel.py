@@ -1,11 +1,12 @@
 """A panel of simulated raters, as a table of judgements: what the report's tests and its benchmark judge by."""
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 
 from labeling.codebook import Codebook
 from labeling.identifiers import sha256, timestamp
 from labeling.judgement_table import Adjudication, FeatureRef, Gold, JudgementRow, JudgementTable, Skip
-from datetime import UTC, datetime, timedelta
 
 BEGIN = datetime(2026, 9, 1, 8, tzinfo=UTC)
 CATEGORIES = ("diagnosis", "symptom", "medication", "laboratory", "procedure", "other")
@@ -31,8 +32,20 @@ def codebook() -> Codebook:
             "rubric": "Read all contexts first.",
             "primary": "category",
             "questions": [
-                {"key": "category", "kind": "choice", "name": "Category", "categories": choices(CATEGORIES), "can_abstain": True},
-                {"key": "interpretability", "kind": "scale", "name": "Interpretability", "categories": choices(LEVELS), "is_interval": True},
+                {
+                    "key": "category",
+                    "kind": "choice",
+                    "name": "Category",
+                    "categories": choices(CATEGORIES),
+                    "can_abstain": True,
+                },
+                {
+                    "key": "interpretability",
+                    "kind": "scale",
+                    "name": "Interpretability",
+                    "categories": choices(LEVELS),
+                    "is_interval": True,
+                },
                 {"key": "confidence", "kind": "scale", "name": "Confidence", "categories": choices(LEVELS)},
                 {"key": "concept", "kind": "concepts", "name": "Concept"},
                 {"key": "label", "kind": "text", "name": "Label", "is_required": False},
@@ -63,10 +76,16 @@ def table(n_items: int = 60, n_raters: int = 6, seed: int = 1, share: float = 1.
         for rater in range(n_raters):
             if rng.random() > share:
                 continue
-            rows.append(judgement(rng, place, rater, int(truths[place]), float(skill[rater]), "gold" if is_gold else "irr_fixed"))
+            rows.append(
+                judgement(
+                    rng, place, rater, int(truths[place]), float(skill[rater]), "gold" if is_gold else "irr_fixed"
+                )
+            )
     firsts = [row for row in rows if row.stratum == "irr_fixed"]
     for row in firsts[: 4 * n_raters]:
-        again = judgement(rng, int(row.item_id[1:]), int(row.pseudonym[2:]), int(truths[int(row.item_id[1:])]), 0.8, "retest", days=21)
+        again = judgement(
+            rng, int(row.item_id[1:]), int(row.pseudonym[2:]), int(truths[int(row.item_id[1:])]), 0.8, "retest", days=21
+        )
         rows.append(again)
     some = firsts[0]
     answers = {**some.answers, "category": "other"}
@@ -95,7 +114,9 @@ def judgement(rng, place: int, rater: int, truth: int, skill: float, stratum: st
         category = "cannot_judge"
     level = f"level_{min(max(int(rng.normal(1 + truth % 5, 0.8)), 1), 5)}"
     confidence = f"level_{int(rng.integers(3, 6)) if is_right else int(rng.integers(1, 5))}"
-    codes = [["mi"], ["ua"], ["mi", "ua"], ["copd"], ["copd", "lung"], []][truth if is_right else int(rng.integers(0, 6))]
+    codes = [["mi"], ["ua"], ["mi", "ua"], ["copd"], ["copd", "lung"], []][
+        truth if is_right else int(rng.integers(0, 6))
+    ]
     start = 2 if is_right else int(rng.integers(0, 5))
     answers = {
         "category": category,
@@ -103,7 +124,10 @@ def judgement(rng, place: int, rater: int, truth: int, skill: float, stratum: st
         "confidence": confidence,
         "concept": {"codes": sorted(codes), "words": "heart" if truth < 3 else "Lung."},
         "label": "a label" if is_right else f"label {rater}",
-        "rationale": {"text": "Because it fires on these words.", "spans": [{"context": 0, "start": start, "end": start + 3}]},
+        "rationale": {
+            "text": "Because it fires on these words.",
+            "spans": [{"context": 0, "start": start, "end": start + 3}],
+        },
     }
     moment = BEGIN + timedelta(days=days + place / 3, minutes=7 * rater)
     again = stratum == "retest"
@@ -136,4 +160,6 @@ def changed(row: JudgementRow, name: str, answers: dict, **others) -> JudgementR
     """A judgement with another id, answers and whatever else."""
     from dataclasses import replace
 
-    return replace(row, judgement_id=f"{row.judgement_id}-{name}", answers=answers, body_sha256=sha256(answers), **others)
+    return replace(
+        row, judgement_id=f"{row.judgement_id}-{name}", answers=answers, body_sha256=sha256(answers), **others
+    )
