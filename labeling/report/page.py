@@ -89,7 +89,7 @@ def effects(fields: Iterable[Figures]) -> Iterable[str]:
     for one in fields:
         for line in one.get("agreement", {}).get("notes", ()):
             if line.startswith("Prevalence effect"):
-                yield f"{line.split(':', 1)[0]}, {one['name']}:{line.split(':', 1)[1]}"
+                yield tables.in_words(f"{line.split(':', 1)[0]}, {one['name']}:{line.split(':', 1)[1]}")
 
 
 def numbers(flow: Figures) -> dict[str, str]:
@@ -159,7 +159,7 @@ def add_categorical(shown: dict[str, Any], one: Figures) -> None:
     found = one["agreement"]
     n = f"{found['n_items']:,} items, {found['n_raters']} raters, {found['n_ratings']:,} ratings; "
     n += f"{found['n_categories']} categories"
-    shown["notes"] += [line for line in found["notes"] if line.startswith("Prevalence effect")]
+    shown["notes"] += [tables.in_words(line) for line in found["notes"] if line.startswith("Prevalence effect")]
     shown["tables"].append(tables.coefficient_table(shown_first(found["coefficients"]), n))
     shown["tables"].append(tables.category_table(found["categories"]))
     if "interval" in one:

@@ -8,7 +8,7 @@ import numpy as np
 
 from labeling.bootstrap import BootstrapConfig
 from labeling.codebook import CANNOT_JUDGE, Codebook, Question
-from labeling.drift import alpha_by_period, cusum, ewma, left_out_agreement
+from labeling.drift import DriftConfig, alpha_by_period, cusum, ewma, left_out_agreement
 from labeling.gold import GoldAccuracy, against_gold
 from labeling.groups import group_agreement
 from labeling.identifiers import moment
@@ -18,6 +18,8 @@ from labeling.retest import Retest, retest
 
 Figures = dict[str, Any]
 DAY = timedelta(days=1)
+FALL = 0.2
+"""Of agreement with others, that a chart should notice. Source: the difference of `DriftConfig`'s defaults."""
 GROUPINGS = ("institution", "specialty", "seniority")
 
 
@@ -177,7 +179,7 @@ def drift(rows: Sequence[JudgementRow], question: Question, cfg: BootstrapConfig
     """Agreement by week, and charts of each rater's agreement with the others in the order of their judgements."""
     found = matrix(rows, question)
     if not found.items:
-        return {"weeks": [], "raters": []}
+        return {"weeks": [], "raters": [], "expected": None, "bad": None}
     last = {}
     for row in rows:
         last[row.item_id] = max(last.get(row.item_id, ""), row.submitted_at)
@@ -185,10 +187,22 @@ def drift(rows: Sequence[JudgementRow], question: Question, cfg: BootstrapConfig
     order = np.argsort(np.asarray([last[item] for item in found.items]), kind="stable")
     by_week = alpha_by_period(found.ratings[order], [weeks[place] for place in order], scale_of(question), cfg)
     shares = left_out_agreement(found.ratings)
+    cfg_of_charts = charts(shares)
     return {
         "weeks": [{"week": one.period, "alpha": one.alpha.record()} for one in by_week],
-        "raters": [of_rater(found, column, shares[:, column], rows) for column in range(len(found.raters))],
+        "expected": cfg_of_charts.expected,
+        "bad": cfg_of_charts.bad,
+        "raters": [
+            of_rater(found, column, shares[:, column], rows, cfg_of_charts) for column in range(len(found.raters))
+        ],
     }
+
+
+def charts(shares: np.ndarray) -> DriftConfig:
+    """What charts of agreement with others expect: the panel's own mean; and a fall by .2, which they should notice."""
+    known = shares[~np.isnan(shares)]
+    expected = float(np.clip(known.mean() if len(known) else 0.85, 0.25, 0.95))
+    return DriftConfig(expected=expected, bad=expected - FALL)
 
 
 def week(timestamp: str) -> str:
@@ -197,7 +211,9 @@ def week(timestamp: str) -> str:
     return f"{year}-W{number:02d}"
 
 
-def of_rater(found: FieldMatrix, column: int, share: np.ndarray, rows: Sequence[JudgementRow]) -> Figures:
+def of_rater(
+    found: FieldMatrix, column: int, share: np.ndarray, rows: Sequence[JudgementRow], cfg: DriftConfig
+) -> Figures:
     """Charts of one rater.
 
     Args:
@@ -205,12 +221,13 @@ def of_rater(found: FieldMatrix, column: int, share: np.ndarray, rows: Sequence[
         column: The rater's.
         share: [n_items] of the others who say the same; NaN where there is none.
         rows: The judgements, for their times.
+        cfg: What the charts expect.
     """
     when = {row.item_id: row.submitted_at for row in rows if row.pseudonym == found.raters[column]}
     places = [place for place in range(len(found.items)) if not np.isnan(share[place])]
     places.sort(key=lambda place: (when[found.items[place]], found.items[place]))
     values = share[places]
-    slow, sudden = ewma(values), cusum(values)
+    slow, sudden = ewma(values, cfg), cusum(values, cfg)
     return {
         "rater": found.raters[column],
         "n": len(values),

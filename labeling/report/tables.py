@@ -1,5 +1,6 @@
 """Tables of the page, made of the report's figures: texts ready to be shown."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -63,13 +64,21 @@ ESTIMATE = [
 def coefficient_name(key: str) -> str:
     """A coefficient's name for people."""
     start = max((name for name in COEFFICIENTS if key.startswith(name)), key=len, default="")
+    if not start:
+        return key
     rest = key[len(start) :].strip("_")
     words = []
     while rest:
         found = max((name for name in SUFFIXES if rest.startswith(name)), key=len, default=rest)
         words.append(SUFFIXES.get(found, found))
         rest = rest[len(found) :].strip("_")
-    return COEFFICIENTS.get(start, start) + (f", {', '.join(words)}" if words else "")
+    return COEFFICIENTS[start] + (f", {', '.join(words)}" if words else "")
+
+
+def in_words(sentence: str) -> str:
+    """A sentence with its coefficients under the names that people know, and minus signs."""
+    sentence = re.sub(r"\b[a-z]+[0-9a-z]*_[a-z_]+\b|\bac[12]\b", lambda found: coefficient_name(found[0]), sentence)
+    return re.sub(r"(?<=\s)-(?=\d)", "−", sentence)
 
 
 def value(one: Figures | None, digits: int = 3) -> str:
@@ -171,7 +180,14 @@ def summary_row(field: Figures) -> list[str]:
 def coefficient_table(coefficients: Figures, caption: str) -> Table:
     """Coefficients, a line each."""
     rows = [[coefficient_name(name), *estimate(one)] for name, one in coefficients.items()]
-    return Table(caption, [Column("Coefficient", is_number=False), *ESTIMATE], rows)
+    return tidy(Table(caption, [Column("Coefficient", is_number=False), *ESTIMATE], rows))
+
+
+def tidy(table: Table) -> Table:
+    """Without a last column in which nothing stands: most tables need no remark."""
+    if any(row[-1] for row in table.rows):
+        return table
+    return table._replace(columns=table.columns[:-1], rows=[row[:-1] for row in table.rows])
 
 
 def category_table(categories: Sequence[Figures]) -> Table:
@@ -197,7 +213,7 @@ def category_table(categories: Sequence[Figures]) -> Table:
         ]
         for one in categories
     ]
-    return Table("Each category for itself", columns, rows)
+    return tidy(Table("Each category for itself", columns, rows))
 
 
 def pair_table(pairs: Sequence[Figures]) -> Table:
@@ -242,9 +258,8 @@ def group_table(found: Figures) -> Table:
     """Agreement within and between groups of raters."""
     rows = [[f"{name} ({found['n_raters'][name]} raters)", *estimate(one)] for name, one in found["groups"].items()]
     rows += [[words, *estimate(found[key])] for key, words in BETWEEN.items()]
-    return Table(
-        f"By {found['grouping']}: α of the primary field", [Column("Raters", is_number=False), *ESTIMATE], rows
-    )
+    columns = [Column("Raters", is_number=False), *ESTIMATE]
+    return tidy(Table(f"By {found['grouping']}: α of the primary field", columns, rows))
 
 
 BETWEEN = {
@@ -267,7 +282,7 @@ def retest_table(retests: Sequence[Figures]) -> Table:
     ]
     rows = [retest_row(one["name"], one["pooled"]) for one in retests]
     rows += [retest_row(f"{one['name']}: {rater}", own) for one in retests for rater, own in one["raters"].items()]
-    return Table("The same rater twice. * interval unreliable", columns, rows)
+    return tidy(Table("The same rater twice. * interval unreliable", columns, rows))
 
 
 def retest_row(name: str, one: Figures) -> list[str]:
@@ -327,7 +342,7 @@ def confidence_table(found: Figures) -> Table:
         ]
         for one in found["bins"]
     ]
-    return Table("Stated confidence beside the share of right answers", columns, rows)
+    return tidy(Table("Stated confidence beside the share of right answers", columns, rows))
 
 
 def week_table(weeks: Iterable[Figures]) -> Table:

@@ -138,7 +138,9 @@ def test_five_anaesthetists_once(vectors: dict[str, Any]):
 
 def test_sets_of_labels(vectors: dict[str, Any]):
     one = vectors["multi_label_30x3"]
-    answers = [[None if given is None else {str(x) for x in given} for given in row] for row in one["items_raters_sets"]]
+    answers = [
+        [None if given is None else {str(x) for x in given} for given in row] for row in one["items_raters_sets"]
+    ]
     labels = sorted({label for row in answers for given in row if given for label in given})
     found = set_agreement(label_sets(answers, labels), FEW).coefficients
     assert found["alpha_masi"].value == close(one["alpha_masi"])

@@ -87,9 +87,9 @@ def table(n_items: int = 60, n_raters: int = 6, seed: int = 1, share: float = 1.
             rng, int(row.item_id[1:]), int(row.pseudonym[2:]), int(truths[int(row.item_id[1:])]), 0.8, "retest", days=21
         )
         rows.append(again)
-    some = firsts[0]
-    answers = {**some.answers, "category": "other"}
-    rows.append(changed(some, "revised", answers, revision=2, has_seen_explanation=True))
+    for row in firsts[::9]:
+        answers = {**row.answers, "category": "other"}
+        rows.append(changed(row, "revised", answers, revision=2, has_seen_explanation=True))
     rows.append(changed(firsts[1], "late", firsts[1].answers, is_surplus=True, pseudonym="R-99", rater_id="u99"))
     rows.sort(key=lambda row: (row.item_id, row.pseudonym, row.revision))
     golds = tuple(Gold(f"i{n_items + n:05}", {"category": CATEGORIES[truths[n_items + n]]}) for n in range(n_gold))
