@@ -57,9 +57,7 @@ def slow_alpha(ratings: np.ndarray, level: str) -> float | None:
         sum(apart(a, b) for a, b in permutations(unit, 2)) / (len(unit) - 1) for unit in paired
     ) / len(values)  # fmt: skip
     kinds, times = np.unique(values, return_counts=True)
-    pairs = sum(
-        apart(a, b) * times[i] * times[j] for i, a in enumerate(kinds) for j, b in enumerate(kinds) if i != j
-    )
+    pairs = sum(apart(a, b) * times[i] * times[j] for i, a in enumerate(kinds) for j, b in enumerate(kinds) if i != j)
     return float(1 - observed / (pairs / (len(values) * (len(values) - 1))))
 
 
@@ -95,9 +93,7 @@ def slow_coefficient(ratings: np.ndarray, q: int, kind: str, weighting: str) -> 
     paired = [unit for unit in all_units if len(unit) >= 2]
     if not paired or len({x for unit in all_units for x in unit}) < 2:
         return None
-    observed = float(
-        np.mean([np.mean([weight(a, b) for a, b in permutations(unit, 2)]) for unit in paired])
-    )
+    observed = float(np.mean([np.mean([weight(a, b) for a, b in permutations(unit, 2)]) for unit in paired]))
     expected = slow_chance(ratings, q, kind, weight)
     return None if expected is None or 1 - expected < 1e-12 else (observed - expected) / (1 - expected)
 
