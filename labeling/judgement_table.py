@@ -4,7 +4,7 @@
 that analysis needs is here, so that a report can be made again from the same rows and gives the same bytes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -50,9 +50,11 @@ class JudgementRow:
     active_ms: int = 0
     wall_ms: int = 0
     revision: int = 1
-    """1 is what the rater said before seeing anything of others or of a machine."""
+    """1, 2, …: a rater may take a judgement back and give another, and another after seeing more."""
     is_surplus: bool = False
     """It came after the item was full."""
+    is_withdrawn: bool = False
+    """The rater took it back and skipped the item."""
     retest_of: str | None = None
     """The item that this one shows once more to the same rater."""
     has_seen_explanation: bool = False
@@ -139,9 +141,34 @@ class JudgementTable:
         """The table with some of its rows."""
         return replace(self, rows=tuple(row for row in self.rows if keeps(row)))
 
-    def headline(self, codebook_n: int) -> "JudgementTable":
-        """What agreement is estimated on: first answers, in their place, of the fixed stratum under one codebook."""
-        return self.where(lambda row: row.codebook_n == codebook_n and is_headline(row))
+    def blind(self, codebook_n: int) -> tuple[JudgementRow, ...]:
+        """Everybody's last blind judgement of every item under one codebook; no detection task, which asks something else."""
+        return last_blind(row for row in self.rows if row.codebook_n == codebook_n and not is_detection(row))
+
+    def headline(self, codebook_n: int) -> tuple[JudgementRow, ...]:
+        """What agreement is estimated on: of the blind ones, those in their place in the fixed stratum of main rounds."""
+        return tuple(row for row in self.blind(codebook_n) if is_headline(row))
+
+
+def last_blind(rows: Iterable[JudgementRow]) -> tuple[JudgementRow, ...]:
+    """One row per item and rater: the last revision made before anything was shown, unless it was withdrawn."""
+    kept: dict[tuple[str, str], JudgementRow] = {}
+    for row in rows:
+        if not row.has_seen_explanation and not row.is_withdrawn:
+            before = kept.get((row.item_id, row.rater_id))
+            if before is None or before.revision < row.revision:
+                kept[row.item_id, row.rater_id] = row
+    return tuple(kept.values())
+
+
+def is_detection(row: JudgementRow) -> bool:
+    """Whether it answers a blind detection task."""
+    return row.round_kind == "detection" or row.stratum == "detection"
+
+
+def is_headline(row: JudgementRow) -> bool:
+    """Whether a blind judgement is in its place in the fixed stratum of a main round."""
+    return row.stratum == HEADLINE_STRATUM and row.round_kind == "main" and not row.is_surplus
 
 
 def identity(row: JudgementRow) -> list[Any]:
@@ -162,18 +189,8 @@ def identity(row: JudgementRow) -> list[Any]:
         row.submitted_at,
         row.revision,
         row.is_surplus,
+        row.is_withdrawn,
         row.retest_of,
         row.has_seen_explanation,
         row.snapshot_sha256,
     ]
-
-
-def is_headline(row: JudgementRow) -> bool:
-    """Whether a judgement counts for the headline: blind, first, not late to a full item, in the fixed stratum."""
-    return (
-        row.stratum == HEADLINE_STRATUM
-        and row.round_kind == "main"
-        and row.revision == 1
-        and not row.is_surplus
-        and not row.has_seen_explanation
-    )

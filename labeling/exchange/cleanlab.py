@@ -10,22 +10,23 @@ consensus model, which has seen the labels: a classifier's own, out of sample, a
 Source: cleanlab's documentation of `multiannotator`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from labeling.codebook import Codebook
 from labeling.exchange.cells import csv_text
-from labeling.exchange.records import JudgementRecord, SoftLabelRecord
+from labeling.exchange.records import SoftLabelRecord
+from labeling.judgement_table import JudgementRow
 
 LABELS_FILE, PROBABILITIES_FILE = "cleanlab-labels.csv", "cleanlab-pred_probs.csv"
 
 
 def files(
-    judgements: Sequence[JudgementRecord], soft: Sequence[SoftLabelRecord], codebook: Codebook, n: int
+    judgements: Iterable[JudgementRow], soft: Sequence[SoftLabelRecord], codebook: Codebook, n: int
 ) -> dict[str, bytes]:
     """Both files for the primary field of one codebook version.
 
     Args:
-        judgements: Of the project.
+        judgements: Blind ones under that version, one per item and rater.
         soft: Soft labels of the same.
         codebook: The version.
         n: Its number.
@@ -34,10 +35,10 @@ def files(
     codes = [category.code for category in codebook.question(field).categories]
     chances = {one.item_id: one.posterior for one in soft if one.field == field and one.codebook == n}
     cells: dict[str, dict[str, int]] = {}
-    for one in sorted(judgements, key=lambda one: one.revision, reverse=True):
-        answer = one.answers.get(field)
-        if one.item_id in chances and answer in codes:
-            cells.setdefault(one.item_id, {})[one.rater] = codes.index(answer)
+    for row in judgements:
+        answer = row.answers.get(field)
+        if row.item_id in chances and answer in codes:
+            cells.setdefault(row.item_id, {})[row.pseudonym] = codes.index(answer)
     raters = sorted({rater for row in cells.values() for rater in row})
     items = sorted(set(cells) & set(chances))
     labels = csv_text(["item_id", *raters], ({"item_id": one, **cells[one]} for one in items))

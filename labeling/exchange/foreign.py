@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 from sqlalchemy import Connection, select
 
 from labeling.codebook import Codebook
+from labeling.database.projects import pseudonym
 from labeling.database.schema import codebook_version, feature, item, project, sae_ref
 from labeling.exchange import source
 from labeling.exchange.bundle import Bundle
@@ -38,7 +39,7 @@ from labeling.exchange.records import (
 )
 from labeling.exchange.tables import lines_of, parsed
 from labeling.identifiers import canonical, sha256
-from labeling.pseudonyms import pseudonym
+from labeling.round_settings import RoundSettings
 from sae.errors import UserError
 
 COLUMNS = ("feature", "item", "rater", "institution", "label")
@@ -290,7 +291,7 @@ def bundle_of(labels: list[Label], text: str, path: Path, setting: Setting, now:
         kind="main",
         title=f"Labels of {path.name}"[:80],
         codebook=setting.codebook.id,
-        policy={"imported": True},
+        policy=RoundSettings().model_dump(mode="json"),
         seed=0,
         state="closed",
         created_at=now,
@@ -315,8 +316,13 @@ def bundle_of(labels: list[Label], text: str, path: Path, setting: Setting, now:
 
 def snapshot_of(place: tuple[str, int], digest: str, now: str) -> SnapshotRecord:
     """Says that nobody knows what was shown."""
-    body = {"origin": "labels from elsewhere; what was shown is not known", "file_sha256": digest, "feature": place[1]}
-    body["sae_sha256"] = place[0]
+    body = {
+        "origin": "labels from elsewhere; what was shown is not known",
+        "file_sha256": digest,
+        "sae_sha256": place[0],
+        "feature": place[1],
+        "contexts": [],
+    }
     return SnapshotRecord(sha256=sha256(body), sae_sha256=place[0], feature=place[1], created_at=now, body=body)
 
 
@@ -362,6 +368,7 @@ def judgement_of(label: Label, item: ItemRecord, setting: Setting, digest: str, 
         seniority="",
         slot=label.line,
         is_surplus=False,
+        is_withdrawn=False,
         is_late=False,
         revision=1,
         has_seen_explanation=False,

@@ -6,7 +6,8 @@
    its own rater come home. Institutions are known by their names.
 4. A codebook version or round whose number is taken gets the next one; a version keeps its id and hash, and is a version
    of its own.
-5. Evidence that did not travel leaves its hash with an empty body: what was shown can be proved, not read.
+5. Evidence that did not travel leaves its hash with a body that says so: what was shown can be
+   proved, not read.
 """
 
 from dataclasses import dataclass, field
@@ -28,15 +29,13 @@ from labeling.database.schema import (
 )
 from labeling.database.schema import evidence_snapshot as snapshot
 from labeling.database.transaction import Actor
+from labeling.evidence import WITHHELD
 from labeling.exchange.bundle import Bundle
 from labeling.exchange.reading import Export
 from labeling.exchange.records import RaterRecord
+from labeling.exchange.source import FOREIGN, name_outside
 from labeling.identifiers import canonical, new_id, sha256
-from labeling.pseudonyms import FOREIGN, name_outside
 from sae.errors import UserError
-
-WITHHELD = ""
-"""Body of a snapshot whose text stayed where it came from."""
 
 
 @dataclass
@@ -278,17 +277,18 @@ def add_rounds(target: Target, bundle: Bundle) -> None:
     """Rounds; nobody here is asked for anything by them, for they have no raters here."""
     here = {row.id: row for row in target.conn.execute(select(round_))}
     taken = {row.n for row in here.values() if row.project_id == target.project_id}
-    for one in bundle.rounds:
+    for one in sorted(bundle.rounds, key=lambda one: (one.gate is not None, one.n)):
         if one.id in here:
             refuse_other("round", one.id, same_round(here[one.id], one.codebook, one.seed, one.kind))
             advance(target, here[one.id], one.state, one.closed_at)
             continue
-        row = one.model_dump(exclude={"codebook", "policy"})
+        row = one.model_dump(exclude={"codebook", "policy", "gate"})
         row |= {
             "n": free(one.n, taken),
             "project_id": target.project_id,
             "codebook_version_id": one.codebook,
             "policy": canonical(one.policy),
+            "gate_round_id": one.gate,
         }
         target.conn.execute(insert(round_), row)
         audit.append(

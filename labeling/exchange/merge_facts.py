@@ -75,7 +75,7 @@ def add_judgements(target: Target, bundle: Bundle) -> None:
         if one.judgement_id in here:
             refuse_other("judgement", one.judgement_id, here[one.judgement_id] == one.answers_sha256)
     new = [one for one in bundle.judgements if one.judgement_id not in here]
-    add_assignments(target, new)
+    add_assignments(target, new, {one.assignment_id: one.reason for one in bundle.skips})
     for one in new:
         row = judgement_row(one)
         audit.record(conn, judgement, row, target.project_id, target.actor, "judgement_imported")
@@ -86,8 +86,14 @@ def add_judgements(target: Target, bundle: Bundle) -> None:
     recount(target, {one.item_id for one in new})
 
 
-def add_assignments(target: Target, judgements: list[JudgementRecord]) -> None:
-    """The assignments of judgements; a slot that is taken here becomes the item's next one."""
+def add_assignments(target: Target, judgements: list[JudgementRecord], skips: dict[str, str]) -> None:
+    """The assignments of judgements; a slot that is taken here becomes the item's next one.
+
+    Args:
+        target: Where to.
+        judgements: Those that are new.
+        skips: Reasons of the assignments that ended skipped: their judgements are withdrawn.
+    """
     conn = target.conn
     pairs: dict[tuple[str, str], str] = {}
     taken: defaultdict[str, set[int]] = defaultdict(set)
@@ -108,15 +114,16 @@ def add_assignments(target: Target, judgements: list[JudgementRecord]) -> None:
                 "rater. Nothing was imported; ask for the export again."
             )
         slot = one.slot
-        if not one.is_surplus:
+        if not one.is_surplus and not one.is_withdrawn:
             slot = slot if slot not in taken[one.item_id] else max(taken[one.item_id]) + 1
             taken[one.item_id].add(slot)
-        conn.execute(insert(assignment), assignment_row(one, rater, slot))
+        conn.execute(insert(assignment), assignment_row(one, rater, slot, skips.get(one.assignment_id)))
         target.count("assignment")
 
 
-def assignment_row(one: JudgementRecord, rater_id: str, slot: int) -> dict[str, Any]:
+def assignment_row(one: JudgementRecord, rater_id: str, slot: int, skip_reason: str | None) -> dict[str, Any]:
     """The assignment of a judgement."""
+    state = "skipped" if one.is_withdrawn else "surplus" if one.is_surplus else "submitted"
     return {
         "id": one.assignment_id,
         "item_id": one.item_id,
@@ -124,7 +131,8 @@ def assignment_row(one: JudgementRecord, rater_id: str, slot: int) -> dict[str, 
         "rater_id": rater_id,
         "slot": slot,
         "stratum": one.stratum,
-        "state": "surplus" if one.is_surplus else "submitted",
+        "state": state,
+        "skip_reason": skip_reason,
         "reason": REASON,
         "created_at": one.submitted_at,
     }

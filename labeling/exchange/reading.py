@@ -144,7 +144,7 @@ def check_references(bundle: Bundle) -> None:
     codebooks = {one.id for one in bundle.codebooks}
     raters = {one.rater for one in bundle.raters}
     tests: list[tuple[str, Iterable[Any], Callable[[Any], bool]]] = [
-        ("rounds.jsonl", bundle.rounds, lambda one: one.codebook in codebooks),
+        ("rounds.jsonl", bundle.rounds, lambda one: one.codebook in codebooks and one.gate in {None, *rounds}),
         ("items.jsonl", bundle.items, lambda one: one.round in rounds and one.sae_sha256 in saes),
         ("items.jsonl", bundle.items, lambda one: one.only_for in {None, *raters}),
         ("judgements.jsonl", bundle.judgements, lambda one: one.item_id in items and one.round_id in rounds),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, Select, select
 
+from labeling.database.projects import pseudonym
 from labeling.database.schema import (
     adjudication,
     assignment,
@@ -22,6 +23,7 @@ from labeling.database.schema import (
     sae_ref,
     user,
 )
+from labeling.evidence import WITHHELD
 from labeling.exchange.bundle import Bundle
 from labeling.exchange.records import (
     AdjudicationRecord,
@@ -36,7 +38,14 @@ from labeling.exchange.records import (
     SkipRecord,
     SnapshotRecord,
 )
-from labeling.pseudonyms import name_outside
+
+FOREIGN = "foreign"
+"""Status of an account that came with another institution's export; its login is the pseudonym it came with."""
+
+
+def name_outside(key: str, user_id: str, login: str, status: str) -> str:
+    """What an account is called outside the database; those who came from elsewhere keep the name they came with."""
+    return login if status == FOREIGN else pseudonym(key, user_id)
 
 
 class People(NamedTuple):
@@ -136,6 +145,7 @@ def round_record(row: Row[Any]) -> RoundRecord:
         policy=json.loads(row.policy),
         seed=row.seed,
         state=row.state,
+        gate=row.gate_round_id,
         created_at=row.created_at,
         closed_at=row.closed_at,
     )
@@ -236,6 +246,7 @@ def judgement_record(row: Row[Any], rater: RaterRecord) -> JudgementRecord:
         seniority=rater.seniority,
         slot=row.slot,
         is_surplus=row.assignment_state == "surplus",
+        is_withdrawn=row.assignment_state == "skipped",
         is_late=bool(row.is_late),
         retest_of=row.retest_of,
         revision=row.revision,
@@ -298,7 +309,7 @@ def snapshot_records(conn: Connection, project_id: str) -> Iterable[SnapshotReco
         select(evidence_snapshot, feature.c.number, sae_ref.c.sha256.label("sae_sha256"))
         .join(feature, feature.c.id == evidence_snapshot.c.feature_id)
         .join(sae_ref, sae_ref.c.id == feature.c.sae_ref_id)
-        .where(sae_ref.c.project_id == project_id, evidence_snapshot.c.body != "")
+        .where(sae_ref.c.project_id == project_id, evidence_snapshot.c.body != WITHHELD)
     )
     for row in rows(conn, query, "sha256"):
         yield SnapshotRecord(

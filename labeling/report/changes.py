@@ -21,7 +21,7 @@ Figures = dict[str, Any]
 def adjudicated(table: JudgementTable, codebook: Codebook, codebook_n: int) -> Figures | None:
     """Seniors' decisions beside what the raters had said; none if nothing was adjudicated."""
     decided = {one.item_id: one for one in table.adjudications}
-    answers = by_item(table.rows, codebook, codebook_n)
+    answers = by_item(table.blind(codebook_n), codebook)
     if not decided:
         return None
     final = {
@@ -44,12 +44,12 @@ def adjudicated(table: JudgementTable, codebook: Codebook, codebook_n: int) -> F
     }
 
 
-def by_item(rows: Sequence[JudgementRow], codebook: Codebook, codebook_n: int) -> dict[str, list[str]]:
-    """Blind first answers to the primary field."""
+def by_item(rows: Sequence[JudgementRow], codebook: Codebook) -> dict[str, list[str]]:
+    """Blind answers to the primary field."""
     found: dict[str, list[str]] = {}
     for row in rows:
         answer = row.answers.get(codebook.primary)
-        if row.codebook_n == codebook_n and row.revision == 1 and isinstance(answer, str):
+        if isinstance(answer, str):
             found.setdefault(row.item_id, []).append(answer)
     return found
 
@@ -61,24 +61,22 @@ def has_winner(answers: Sequence[str]) -> bool:
 
 
 def revisions(table: JudgementTable, codebook: Codebook, codebook_n: int, cfg: BootstrapConfig) -> Figures | None:
-    """Agreement before and after raters saw more, on the items where somebody revised; none if nobody did."""
-    headline = table.headline(codebook_n).rows
-    blind = {(row.item_id, row.rater_id): row for row in headline}
+    """Agreement before and after raters saw a machine's explanation, on the items where one did; none if none did."""
+    blind = {(row.item_id, row.rater_id): row for row in table.headline(codebook_n)}
     latest = dict(blind)
-    n_changed = 0
     for row in table.rows:
         place = row.item_id, row.rater_id
-        if row.codebook_n == codebook_n and place in blind and row.revision > latest[place].revision:
+        if place in blind and row.has_seen_explanation and row.revision > latest[place].revision:
             latest[place] = row
-    revised = {place for place, row in latest.items() if row.revision > 1}
+    revised = {place for place, row in latest.items() if row.has_seen_explanation}
     if not revised:
         return None
+    n_changed = 0
     items = {item for item, _ in revised}
     for place in revised:
         n_changed += latest[place].answers.get(codebook.primary) != blind[place].answers.get(codebook.primary)
     return {
         "n_revised": len(revised),
-        "n_after_explanation": sum(latest[place].has_seen_explanation for place in revised),
         "n_changed": n_changed,
         "n_items": len(items),
         "before": figures([row for place, row in blind.items() if place[0] in items], codebook, cfg),

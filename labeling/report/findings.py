@@ -38,7 +38,7 @@ def findings(table: JudgementTable, cfg: ReportConfig, study: Study, software: s
     n = codebook_n(table, cfg)
     codebook = table.codebooks[n]
     bootstrap = BootstrapConfig(n_bootstraps=cfg.n_bootstraps, seed=cfg.seed)
-    rows = table.headline(n).rows
+    rows = table.headline(n)
     primary = codebook.question(codebook.primary)
     found: dict[str, Any] = {
         "format": FORMAT,
@@ -62,7 +62,7 @@ def findings(table: JudgementTable, cfg: ReportConfig, study: Study, software: s
         "adjudication": changes.adjudicated(table, codebook, n),
         "revisions": changes.revisions(table, codebook, n, bootstrap),
         "drift": people.drift(rows, primary, bootstrap),
-        "consensus": opinion(blind_once(table, n), codebook, cfg.seed),
+        "consensus": opinion([row for row in table.blind(n) if row.retest_of is None], codebook, cfg.seed),
     }
     found["methods"] = methods.paragraph(found)
     found["grras"] = [one.record() for one in grras.answers(methods.guideline(found), study)]
@@ -128,11 +128,6 @@ def versions(table: JudgementTable) -> list[dict[str, Any]]:
         for n in sorted(counts)
         if n in table.codebooks
     ]
-
-
-def blind_once(table: JudgementTable, n: int) -> list[Any]:
-    """Blind first judgements of all strata but repeats: what a consensus is formed from."""
-    return [row for row in people.first_blind(table.rows, n) if row.retest_of is None]
 
 
 def rounded(value: Any) -> Any:

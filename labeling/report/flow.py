@@ -1,41 +1,51 @@
 """How many judgements there are, and why some do not count for the headline: the figures of a flow diagram."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from labeling.judgement_table import HEADLINE_STRATUM, JudgementRow, JudgementTable, is_headline
+from labeling.judgement_table import HEADLINE_STRATUM, JudgementRow, JudgementTable, is_detection
 
 REASONS = {
     "codebook": "asked under another codebook version",
     "detection": "blind detection tasks, which have another question",
-    "calibration": "calibration, gold, retest and escalated items, and items routed by what others said",
+    "stratum": "calibration, gold, retest and escalated items, and items routed by what others said",
     "surplus": "given after the item had all its raters",
+    "withdrawn": "taken back, and the item skipped",
     "seen": "given after a machine's explanation was shown",
-    "revision": "later revisions of a judgement",
+    "revision": "replaced by the rater's next judgement, still blind",
 }
 """Why a judgement is left out, in the order in which the reasons are looked for."""
 
 
-def reason_out(row: JudgementRow, codebook_n: int) -> str | None:
-    """Why a judgement does not count for the headline; none if it does."""
+def reason_out(row: JudgementRow, codebook_n: int, counted: Collection[str]) -> str | None:
+    """Why a judgement does not count for the headline; none if it does.
+
+    Args:
+        row: The judgement.
+        codebook_n: Number of the version reported on.
+        counted: Ids of those that count.
+    """
+    if row.judgement_id in counted:
+        return None
     if row.codebook_n != codebook_n:
         return "codebook"
-    if row.round_kind == "detection" or row.stratum == "detection":
+    if is_detection(row):
         return "detection"
     if row.stratum != HEADLINE_STRATUM or row.round_kind != "main":
-        return "calibration"
+        return "stratum"
     if row.is_surplus:
         return "surplus"
-    if row.has_seen_explanation:
-        return "seen"
-    return "revision" if row.revision != 1 else None
+    if row.is_withdrawn:
+        return "withdrawn"
+    return "seen" if row.has_seen_explanation else "revision"
 
 
 def flow(table: JudgementTable, codebook_n: int) -> dict[str, Any]:
     """Judgements in all, left out by reason, and counted."""
-    out = Counter(reason_out(row, codebook_n) for row in table.rows)
-    counted = [row for row in table.rows if row.codebook_n == codebook_n and is_headline(row)]
+    counted = table.headline(codebook_n)
+    ids = {row.judgement_id for row in counted}
+    out = Counter(reason_out(row, codebook_n, ids) for row in table.rows)
     return {
         "n_judgements": len(table.rows),
         "left_out": [{"reason": text, "n": out[name]} for name, text in REASONS.items() if out[name]],

@@ -28,24 +28,12 @@ def rated_questions(codebook: Codebook) -> list[Question]:
     return [question for question in codebook.questions if question.kind in ("choice", "scale")]
 
 
-def first_blind(rows: Sequence[JudgementRow], codebook_n: int) -> list[JudgementRow]:
-    """First answers under a codebook version, given before anything was shown."""
-    return [
-        row
-        for row in rows
-        if row.codebook_n == codebook_n
-        and row.revision == 1
-        and not row.has_seen_explanation
-        and row.round_kind != "detection"
-    ]
-
-
 # Twice
 
 
 def retests(table: JudgementTable, codebook: Codebook, codebook_n: int, cfg: BootstrapConfig) -> list[Figures]:
     """Raters with themselves, on every field with categories: all pooled, and each."""
-    rows = first_blind(table.rows, codebook_n)
+    rows = table.blind(codebook_n)
     first = {(row.item_id, row.rater_id): row for row in rows}
     pairs = [
         (first[row.retest_of, row.rater_id], row)
@@ -106,7 +94,7 @@ def ranks(rows: Sequence[JudgementRow], question: Question) -> np.ndarray:
 def gold(table: JudgementTable, codebook: Codebook, codebook_n: int) -> list[Figures]:
     """Raters against known answers that they were not told."""
     known = {one.item_id: one.answers for one in table.golds if not one.is_shown}
-    rows = [row for row in first_blind(table.rows, codebook_n) if row.item_id in known and not row.is_surplus]
+    rows = [row for row in table.blind(codebook_n) if row.item_id in known and not row.is_surplus]
     found = []
     for question in rated_questions(codebook):
         rank = {code: float(place) for place, code in enumerate(codes_of(question))}
