@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from analysis.config import ExamplesConfig
+from analysis.examples import before
 
 RESERVOIR_PER_QUANTILE = 8
 """Windows sampled for each one that is kept: the quantiles of a sample of 40 are within 8 % of the true ones."""
@@ -31,7 +32,7 @@ class Kept(NamedTuple):
     activation: Float[Tensor, "d_sae n"]
     """Activation on it."""
     around: Float[Tensor, "d_sae n window"]
-    """Activations on the tokens around it; see `before`."""
+    """Activations on the tokens around it; see `examples.before`."""
 
     @classmethod
     def empty(cls, d_sae: int, n: int, window: int) -> "Kept":
@@ -48,11 +49,6 @@ class Kept(NamedTuple):
         order = both[0].topk(self.key.shape[1], dim=1).indices
         rows, wide = order, order[..., None].expand(*order.shape, self.around.shape[-1])
         return Kept(both[0].gather(1, rows), both[1].gather(1, rows), both[2].gather(1, rows), both[3].gather(1, wide))
-
-
-def before(window_tokens: int) -> int:
-    """Tokens of a context before its strongest one; reading goes forward, so more than after it."""
-    return window_tokens * 5 // 8
 
 
 class Search:

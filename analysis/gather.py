@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from analysis.config import ExamplesConfig
-from analysis.contexts import Kept, Search, before
+from analysis.contexts import Kept, Search
+from analysis.examples import before
 from analysis.examples import Contexts, FeatureExamples, settings_of
 from analysis.logit_lens import LogitEffects, logit_effects
 from hooks.config import ModelConfig

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.contexts import before
+from analysis.examples import before
 from analysis.examples import KINDS, Contexts, FeatureExamples
 from clinlens.report.config import ReportConfig
 from clinlens.report.gather import RunResult, SAEResult

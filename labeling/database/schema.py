@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
     text,
 )
 
@@ -51,6 +52,12 @@ def one_of(name: str, *values: str) -> CheckConstraint:
     """Keeps a column to some words."""
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{name} IN ({listed})", name=name)
+
+
+def free_index(name: str, *columns: str, where: str = "") -> Index:
+    """An index of the items that want a rater, so that the full ones cost a search nothing."""
+    rule = text(f"is_free = 1{where}")
+    return Index(name, *columns, sqlite_where=rule, postgresql_where=rule)
 
 
 # Who
@@ -85,6 +92,7 @@ credential = Table(
     link("user_id", "user_account.id", primary=True),
     Column("password", Text),
     Column("totp_secret", Text),
+    Column("totp_confirmed", Integer, nullable=False, server_default="0"),
     Column("totp_last_step", Integer, nullable=False, server_default="0"),
     Column("recovery_hashes", Text, nullable=False, server_default="[]"),
     Column("failures", Integer, nullable=False, server_default="0"),
@@ -113,6 +121,7 @@ session = Table(
     Column("ended_at", Time),
     Column("address_sha256", Hash, nullable=False),
     Column("agent", Word, nullable=False, server_default=""),
+    Index("ix_session_user", "user_id", "ended_at"),
 )
 
 project = Table(
@@ -201,6 +210,14 @@ evidence_snapshot = Table(
     Column("created_at", Time, nullable=False),
 )
 
+snapshot_document = Table(
+    "snapshot_document",
+    metadata,
+    link("snapshot_sha256", "evidence_snapshot.sha256", primary=True),
+    Column("document", Integer, primary_key=True, index=True),
+)
+"""Which documents a snapshot shows, so that a rater can be kept from one; derived from its body."""
+
 # Rounds
 
 round_ = Table(
@@ -215,12 +232,15 @@ round_ = Table(
     Column("policy", Text, nullable=False),
     Column("seed", Integer, nullable=False),
     Column("state", String(16), nullable=False),
+    link("gate_round_id", "round.id", required=False),
     Column("created_at", Time, nullable=False),
     Column("closed_at", Time),
     UniqueConstraint("project_id", "n"),
     one_of("kind", "calibration", "main", "blind_extra", "detection"),
     one_of("state", "draft", "open", "paused", "closed"),
 )
+
+"""`gate_round_id`: the calibration round that a rater must have passed before this one gives them anything."""
 
 round_rater = Table(
     "round_rater",
@@ -229,8 +249,10 @@ round_rater = Table(
     link("user_id", "user_account.id", primary=True),
     Column("gate", String(16), nullable=False, server_default="none"),
     Column("gate_detail", Text, nullable=False, server_default="{}"),
+    Column("cursors", Text, nullable=False, server_default="{}"),
     one_of("gate", "none", "pending", "passed", "repeat"),
 )
+"""`cursors`: up to which place of each stratum the rater has been, so that a search begins there."""
 
 item = Table(
     "item",
@@ -241,8 +263,10 @@ item = Table(
     link("snapshot_sha256", "evidence_snapshot.sha256"),
     Column("stratum", String(16), nullable=False),
     Column("slots", Integer, nullable=False),
-    Column("place", Integer, nullable=False),
+    Column("n_extra", Integer, nullable=False, server_default="0"),
+    Column("place", Integer),
     Column("state", String(16), nullable=False, server_default="open"),
+    Column("is_free", Integer, nullable=False, server_default="1"),
     Column("n_submitted", Integer, nullable=False, server_default="0"),
     Column("n_held", Integer, nullable=False, server_default="0"),
     Column("posterior", Float, nullable=False, server_default="0"),
@@ -250,15 +274,27 @@ item = Table(
     Column("detail", Text, nullable=False, server_default="{}"),
     link("retest_of", "item.id", required=False),
     link("only_for", "user_account.id", required=False),
+    Column("due_at", Time),
     UniqueConstraint("round_id", "place"),
     one_of("stratum", "irr_fixed", "gold", "calibration", "retest", "adaptive", "single", "escalated", "detection"),
     one_of(
         "state", "open", "rated", "escalated", "consensus", "ambiguous", "adjudicated", "locked", "quarantined", "stale"
     ),
-    Index("ix_item_queue", "round_id", "state", "stratum", "n_submitted"),
+    Index("ix_item_progress", "round_id", "stratum", "state", "n_submitted"),
+    free_index("ix_item_free", "round_id", "stratum", "place"),
+    free_index("ix_item_begun", "round_id", "stratum", "place", where=" AND n_submitted > 0"),
+    Index("ix_item_only_for", "only_for", "round_id", "due_at"),
+    Index("ix_item_feature", "feature_id", "round_id"),
+    Index("ix_item_snapshot", "snapshot_sha256"),
 )
-"""`retest_of` and `only_for`: the same feature once more for the rater who had it. `detail`: label and contexts of a
-detection task, the posterior by category."""
+"""`place`: its place in the round's random order, none of a retest. `is_free`: 1 while the item wants another rater and
+has a slot for one. `n_held`: slots taken, `n_submitted` of them with a judgement. `n_extra`: how many of the slots were added because the
+raters disagreed. `retest_of`, `only_for`, `due_at`: the
+same feature once more for the rater who had it, after that time. `detail`: label and contexts of a detection task,
+the distribution over the primary field's categories."""
+
+IS_FREE = literal_column("item.is_free") == literal_column("1")
+"""Written out, since SQLite takes a partial index only where it reads the same words."""
 
 assignment = Table(
     "assignment",
@@ -268,12 +304,14 @@ assignment = Table(
     link("round_id", "round.id"),
     link("rater_id", "user_account.id"),
     Column("slot", Integer, nullable=False),
+    Column("stratum", String(16), nullable=False),
     Column("state", String(16), nullable=False),
     Column("lease_until", Time),
     Column("version", Integer, nullable=False, server_default="1"),
     Column("reason", Text, nullable=False),
     Column("skip_reason", String(32)),
     Column("created_at", Time, nullable=False),
+    Column("submitted_at", Time),
     UniqueConstraint("item_id", "rater_id", "round_id", name="uq_assignment_one_per_rater"),
     one_of("state", "open", "submitted", "skipped", "expired", "released", "surplus"),
     Index(
@@ -285,9 +323,14 @@ assignment = Table(
         sqlite_where=text("state IN ('open', 'submitted')"),
         postgresql_where=text("state IN ('open', 'submitted')"),
     ),
-    Index("ix_assignment_rater", "rater_id", "round_id", "state"),
+    Index("ix_assignment_rater", "rater_id", "round_id", "state", "id"),
+    Index("ix_assignment_last", "rater_id", "round_id", "submitted_at"),
+    Index("ix_assignment_newest", "rater_id", "round_id", "id"),
+    Index("ix_assignment_lease", "round_id", "lease_until"),
 )
-"""A slot of an expired, skipped or released assignment is free again; a `surplus` one came late to a full item."""
+"""`stratum` is the item's, or `escalated` where the slot was added because the others disagreed: such a judgement must
+not enter an agreement figure. `lease_until` of a submitted one: until then the rater may put another revision in its
+place. A slot of an expired, skipped or released assignment is free again; a `surplus` one came late to a full item."""
 
 draft = Table(
     "draft",
@@ -310,6 +353,7 @@ judgement = Table(
     Column("active_ms", Integer, nullable=False, server_default="0"),
     Column("wall_ms", Integer, nullable=False, server_default="0"),
     Column("has_seen_explanation", Integer, nullable=False, server_default="0"),
+    Column("is_late", Integer, nullable=False, server_default="0"),
     Column("submitted_at", Time, nullable=False),
     Column("client_uuid", Id, nullable=False, unique=True),
     UniqueConstraint("assignment_id", "revision"),
@@ -417,7 +461,7 @@ signature = Table(
 audit_event = Table(
     "audit_event",
     metadata,
-    link("project_id", "project.id", primary=True),
+    Column("project_id", Id, primary_key=True),
     Column("seq", Integer, primary_key=True),
     Column("at", Time, nullable=False),
     Column("actor_id", Id),
@@ -430,6 +474,8 @@ audit_event = Table(
     Column("previous", Hash, nullable=False),
     Column("hash", Hash, nullable=False),
 )
+
+"""One chain per project, and one called `system` for accounts and institutions."""
 
 imported = Table(
     "import_batch",
@@ -446,6 +492,7 @@ IMMUTABLE = (
     "codebook_version",
     "sae_ref",
     "evidence_snapshot",
+    "snapshot_document",
     "judgement",
     "judgement_label",
     "gold",

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from analysis.config import ExamplesConfig
-from analysis.contexts import Search, before
+from analysis.contexts import Search
+from analysis.examples import before
 
 CFG = ExamplesConfig(window_tokens=8, n_top=3, n_quantiles=4, n_per_quantile=1, n_contrasts=2)
 D_SAE = 6

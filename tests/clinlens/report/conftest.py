@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.contexts import before
+from analysis.examples import before
 from analysis.examples import KINDS, Contexts, FeatureExamples
 
 HOSTILE = "</script><img src=x onerror=window.broken=1>"

@@ -1,0 +1,484 @@
+"""The queue: giving a rater the next item, keeping drafts, leases that expire without losing work.
+
+A rater has one open item per round. What is given out is held for them until the lease ends; then the slot is free for
+others, while the draft stays and a late submission is kept (`labeling.database.submissions`).
+
+Locks in PostgreSQL: a transaction waits for at most one assignment and one item, the ones it was asked for; every
+other row it takes only where nobody holds it (SKIP LOCKED). So no two wait for each other.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, delete, exc, func, insert, select, update
+
+from labeling import policy
+from labeling.database import audit, candidates, projects, standing
+from labeling.database.errors import Conflict, NotAllowed, NotFound
+from labeling.database.rounds import Round, round_of
+from labeling.database.schema import (
+    assignment,
+    draft,
+    evidence_snapshot,
+    item,
+    judgement,
+    round_,
+    round_rater,
+)
+from labeling.database.transaction import PROGRAM, Actor, now
+from labeling.identifiers import canonical, moment, new_id, timestamp
+from sae.errors import UserError
+
+SKIP_REASONS = ("outside_expertise", "evidence_insufficient", "display_problem", "possible_phi", "conflict_of_interest")
+MAX_DRAFT = 200_000
+NEUTRAL = "You have not rated this feature in this round, and it wants judgements."
+"""What a rater reads of the reason; the whole one would tell gold from others."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """An item in a rater's hands."""
+
+    id: str
+    item_id: str
+    round_id: str
+    rater_id: str
+    state: str
+    """open, submitted, skipped, expired, released or surplus."""
+    version: int
+    """Goes up with every change; a writer says which one it saw."""
+    lease_until: str | None
+    slot: int
+    stratum: str
+    """Never shown to a rater."""
+    reason: str
+    """Why this one; never shown to a rater."""
+    skip_reason: str | None
+
+
+class Empty(NamedTuple):
+    """There is nothing for this rater now."""
+
+    reason: str
+    """Why, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a rater's page may hold: nothing of others, no gold flag, no stratum, no reason that tells them apart."""
+
+    assignment_id: str
+    round_id: str
+    round_title: str
+    kind: str
+    """`feature`, or `detection`."""
+    state: str
+    version: int
+    lease_until: str | None
+    codebook: projects.CodebookVersion
+    snapshot_sha256: str
+    snapshot: dict[str, Any]
+    """Of a detection task: label and contexts without activations."""
+    draft: dict[str, Any] | None
+    draft_saved_at: str | None
+    answers: dict[str, Any] | None
+    """The rater's own last answers."""
+    revision: int
+    reason: str
+    n_submitted: int
+    """By this rater in this round."""
+
+
+def next_assignment(conn: Connection, actor: Actor, round_id: str) -> Assignment | Empty:
+    """The rater's next item: the one they have open, or a new one.
+
+    Raises:
+        NotAllowed: The person is no rater of the round.
+    """
+    rater_id = rater_of(actor)
+    found = round_of(conn, round_id)
+    expire_leases(conn, round_id)
+    if (obstacle := obstacle_of(conn, found, rater_id)) is not None:
+        return obstacle
+    if (held := open_of(conn, round_id, rater_id)) is not None:
+        return prolong(conn, found, held)
+    if (returned := take_back(conn, found, rater_id, ("expired",))) is not None:
+        return returned
+    fit = candidates.candidates_of(conn, found, rater_id)
+    last = candidates.recent(conn, round_id, rater_id)
+    while fit:
+        choice = policy.choose(fit, last, found.settings.queue, seed_of(conn, found, rater_id))
+        if choice is None:
+            break
+        if (given := give(conn, found, rater_id, choice.item_id, choice.reason)) is not None:
+            return given
+        fit = [candidate for candidate in fit if candidate.item_id != choice.item_id]
+    return take_back(conn, found, rater_id, ("released",)) or nothing_left(conn, found, rater_id)
+
+
+def rater_of(actor: Actor) -> str:
+    """Who rates."""
+    if actor.user_id is None:
+        raise NotAllowed("Nobody is signed in, expected a rater. Sign in first.")
+    return actor.user_id
+
+
+def seed_of(conn: Connection, found: Round, rater_id: str) -> str:
+    """The seed of one draw: the same whenever the rater stands at the same point."""
+    n_had = conn.execute(
+        select(func.count()).where(assignment.c.rater_id == rater_id, assignment.c.round_id == found.id)
+    ).scalar_one()
+    return f"{found.seed} {rater_id} {n_had}"
+
+
+def obstacle_of(conn: Connection, found: Round, rater_id: str) -> Empty | None:
+    """Why a rater gets nothing from a round whatever it holds."""
+    query = select(round_rater.c.gate).where(round_rater.c.round_id == found.id, round_rater.c.user_id == rater_id)
+    if conn.execute(query).scalar_one_or_none() is None:
+        raise NotAllowed("You are no rater of this round, expected one of them. Ask the lead to add you.")
+    if found.state != "open":
+        return Empty(f"The round is {found.state}; the lead can say when it goes on.")
+    if found.gate_round_id is not None:
+        gate = conn.execute(
+            select(round_rater.c.gate).where(
+                round_rater.c.round_id == found.gate_round_id, round_rater.c.user_id == rater_id
+            )
+        ).scalar_one_or_none()
+        if gate == "repeat":
+            return Empty("Your calibration is to be repeated; the lead will open another one.")
+        if gate != "passed":
+            return Empty("The calibration round comes first; this one opens when you have passed it.")
+    return None
+
+
+def nothing_left(conn: Connection, found: Round, rater_id: str) -> Empty:
+    """Why a round holds nothing more for a rater."""
+    free = conn.execute(
+        select(item.c.id).where(item.c.round_id == found.id, candidates.IS_FREE, item.c.only_for.is_(None)).limit(1)
+    ).first()
+    retest = conn.execute(
+        select(func.min(item.c.due_at)).where(
+            item.c.round_id == found.id, item.c.only_for == rater_id, item.c.due_at > now(conn), candidates.IS_FREE
+        )
+    ).scalar_one()
+    if retest is not None:
+        return Empty(f"You are done for now; some features come once more from {retest[:10]} on.")
+    if free is not None:
+        return Empty("You have had every feature that you may judge; those left wait for other raters.")
+    held = conn.execute(
+        select(assignment.c.id).where(assignment.c.round_id == found.id, assignment.c.state == "open").limit(1)
+    ).first()
+    if held is not None:
+        return Empty("Every feature is rated or in somebody's hands; what they give back will come to you.")
+    return Empty("Every feature of this round is rated.")
+
+
+def give(conn: Connection, found: Round, rater_id: str, item_id: str, reason: str) -> Assignment | None:
+    """Gives an item to a rater, unless somebody was faster."""
+    row = conn.execute(
+        select(item).where(item.c.id == item_id, item.c.is_free == 1).with_for_update(skip_locked=True)
+    ).one_or_none()
+    slot = None if row is None else free_slot(conn, row)
+    if row is None or slot is None:
+        return None
+    is_extra = slot > row.slots - row.n_extra
+    values = {
+        "id": new_id(),
+        "item_id": item_id,
+        "round_id": found.id,
+        "rater_id": rater_id,
+        "slot": slot,
+        "stratum": "escalated" if is_extra else row.stratum,
+        "state": "open",
+        "lease_until": lease_end(conn, found),
+        "version": 1,
+        "reason": reason,
+        "created_at": now(conn),
+    }
+    try:
+        with conn.begin_nested():
+            conn.execute(insert(assignment), values)
+    except exc.IntegrityError:  # the constraint, not this code, is what keeps two raters from one slot
+        return None
+    standing.hold(conn, item_id)
+    detail = {"item": item_id, "snapshot": row.snapshot_sha256, "reason": reason}
+    audit.append(conn, found.project_id, Actor(rater_id), "evidence_shown", f"assignment:{values['id']}", detail=detail)
+    return assignment_of(conn, values["id"])
+
+
+def free_slot(conn: Connection, row: Any) -> int | None:
+    """The smallest slot of an item that nobody holds."""
+    query = select(assignment.c.slot).where(
+        assignment.c.item_id == row.id, assignment.c.state.in_(("open", "submitted"))
+    )
+    taken = set(conn.execute(query).scalars())
+    return next((slot for slot in range(1, row.slots + 1) if slot not in taken), None)
+
+
+def lease_end(conn: Connection, found: Round) -> str:
+    """When an item given now is free for others."""
+    return timestamp(moment(now(conn)) + timedelta(minutes=found.settings.lease_min))
+
+
+def open_of(conn: Connection, round_id: str, rater_id: str) -> Assignment | None:
+    """What a rater has open in a round; a submission that they took back first."""
+    mine = (assignment.c.rater_id == rater_id, assignment.c.round_id == round_id)
+    query = select(assignment.c.id).where(*mine, assignment.c.state == "open").order_by(assignment.c.id).limit(1)
+    reopened = select(assignment.c.id).where(*mine, assignment.c.lease_until.is_not(None), assignment.c.state != "open")
+    reopened = reopened.where(assignment.c.state.in_(("submitted", "surplus"))).limit(1)
+    found = conn.execute(reopened).scalar_one_or_none() or conn.execute(query).scalar_one_or_none()
+    return None if found is None else assignment_of(conn, found)
+
+
+def prolong(conn: Connection, found: Round, held: Assignment) -> Assignment:
+    """The lease of an open item begins anew."""
+    conn.execute(update(assignment).where(assignment.c.id == held.id).values(lease_until=lease_end(conn, found)))
+    return assignment_of(conn, held.id)
+
+
+def take_back(conn: Connection, found: Round, rater_id: str, states: tuple[str, ...]) -> Assignment | None:
+    """Gives a rater what they had begun and lost, where its slot is still free."""
+    query = (
+        select(assignment.c.id, assignment.c.item_id)
+        .join(item, item.c.id == assignment.c.item_id)
+        .where(
+            assignment.c.rater_id == rater_id,
+            assignment.c.round_id == found.id,
+            assignment.c.state.in_(states),
+            item.c.is_free == 1,
+        )
+        .order_by(assignment.c.id)
+        .limit(1)
+    )
+    lost = conn.execute(query).one_or_none()
+    if lost is None:
+        return None
+    query = select(item).where(item.c.id == lost.item_id, item.c.is_free == 1).with_for_update(skip_locked=True)
+    row = conn.execute(query).one_or_none()
+    slot = None if row is None else free_slot(conn, row)
+    if slot is None:
+        return None
+    values = {"state": "open", "slot": slot, "lease_until": lease_end(conn, found)}
+    conn.execute(update(assignment).where(assignment.c.id == lost.id).values(**values))
+    standing.hold(conn, lost.item_id)
+    audit.append(
+        conn, found.project_id, Actor(rater_id), "evidence_shown", f"assignment:{lost.id}", detail={"again": True}
+    )
+    return assignment_of(conn, lost.id)
+
+
+def assignment_of(
+    conn: Connection, assignment_id: str, actor: Actor | None = None, *, lock: bool = False
+) -> Assignment:
+    """An assignment; with an actor only their own.
+
+    Raises:
+        NotFound: There is none, or it is somebody else's.
+    """
+    query = select(*(assignment.c[name] for name in Assignment.__dataclass_fields__)).where(
+        assignment.c.id == assignment_id
+    )
+    row = conn.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None or (actor is not None and row.rater_id != actor.user_id):
+        raise NotFound("There is no such task of yours, expected one that was given to you. Ask for the next one.")
+    return Assignment(*row)
+
+
+def refuse_version(found: Assignment, version: int) -> None:
+    """Refuses a write that was made beside an older state."""
+    if found.version != version:
+        raise Conflict(
+            f"The task is at version {found.version}, expected {version}: it was changed in another window. Reload it; nothing "
+            "was overwritten.",
+            state_of(found),
+        )
+
+
+def state_of(found: Assignment) -> dict[str, Any]:
+    """What a rater may know of their assignment."""
+    return {"assignment_id": found.id, "state": found.state, "version": found.version, "lease_until": found.lease_until}
+
+
+def task_of(conn: Connection, actor: Actor, assignment_id: str) -> Task:
+    """What is shown to the rater of an assignment."""
+    found = assignment_of(conn, assignment_id, actor)
+    round_row = round_of(conn, found.round_id)
+    row = conn.execute(
+        select(item.c.snapshot_sha256, item.c.detail, item.c.stratum, evidence_snapshot.c.body)
+        .join(evidence_snapshot, evidence_snapshot.c.sha256 == item.c.snapshot_sha256)
+        .where(item.c.id == found.item_id)
+    ).one()
+    saved = conn.execute(select(draft).where(draft.c.assignment_id == assignment_id)).one_or_none()
+    last = conn.execute(
+        select(judgement.c.body, judgement.c.revision)
+        .where(judgement.c.assignment_id == assignment_id)
+        .order_by(judgement.c.revision.desc())
+        .limit(1)
+    ).one_or_none()
+    is_detection = row.stratum == "detection"
+    snapshot = detection_view(row) if is_detection else json.loads(row.body)
+    return Task(
+        assignment_id=found.id,
+        round_id=found.round_id,
+        round_title=round_row.title,
+        kind="detection" if is_detection else "feature",
+        state=found.state,
+        version=found.version,
+        lease_until=found.lease_until,
+        codebook=projects.codebook_of(conn, round_row.codebook_version_id),
+        snapshot_sha256=row.snapshot_sha256,
+        snapshot=snapshot,
+        draft=json.loads(saved.body) if saved else None,
+        draft_saved_at=saved.saved_at if saved else None,
+        answers=json.loads(last.body) if last else None,
+        revision=last.revision if last else 0,
+        reason=NEUTRAL,
+        n_submitted=n_submitted_by(conn, actor, found.round_id),
+    )
+
+
+def detection_view(row: Any) -> dict[str, Any]:
+    """Label and contexts of a detection task, without anything that says which of them fire."""
+    detail = json.loads(row.detail)
+    return {"label": detail["label"], "contexts": detail["contexts"]}
+
+
+def n_submitted_by(conn: Connection, actor: Actor, round_id: str) -> int:
+    """How many items a rater has submitted in a round."""
+    return conn.execute(
+        select(func.count()).where(
+            assignment.c.rater_id == actor.user_id,
+            assignment.c.round_id == round_id,
+            assignment.c.state.in_(("submitted", "surplus")),
+        )
+    ).scalar_one()
+
+
+def save_draft(conn: Connection, actor: Actor, assignment_id: str, body: dict[str, Any]) -> str:
+    """Keeps what a rater has typed so far; when. It survives an expired lease and is never analysed.
+
+    Raises:
+        UserError: It is larger than any form.
+    """
+    assignment_of(conn, assignment_id, actor)
+    text = canonical(body)
+    if len(text) > MAX_DRAFT or any("\ud800" <= char <= "\udfff" for char in text):
+        raise UserError(f"The draft is longer than {MAX_DRAFT} characters or no text, expected less. Shorten it.")
+    values = {"body": text, "saved_at": now(conn)}
+    if conn.execute(update(draft).where(draft.c.assignment_id == assignment_id).values(**values)).rowcount == 0:
+        conn.execute(insert(draft), {"assignment_id": assignment_id, **values})
+    conn.execute(
+        update(assignment)
+        .where(assignment.c.id == assignment_id, assignment.c.state == "open")
+        .values(lease_until=renewed(conn, assignment_id))
+    )
+    return values["saved_at"]
+
+
+def renewed(conn: Connection, assignment_id: str) -> str:
+    """The end of a lease that begins now."""
+    query = (
+        select(round_).join(assignment, assignment.c.round_id == round_.c.id).where(assignment.c.id == assignment_id)
+    )
+    from labeling.database.rounds import from_row
+
+    return lease_end(conn, from_row(conn.execute(query).one()))
+
+
+def skip(
+    conn: Connection, actor: Actor, assignment_id: str, reason: str, *, version: int, comment: str = ""
+) -> Assignment:
+    """Leaves an item to others for a reason; `possible_phi` takes its evidence away from everybody at once.
+
+    A rater who had submitted and took it back may skip as well: the judgement stays stored, and counts no more.
+
+    Raises:
+        UserError: The reason is none of `SKIP_REASONS`.
+        Conflict: It was changed in between.
+    """
+    if reason not in SKIP_REASONS:
+        raise UserError(f"The reason is {reason!r}, expected one of {', '.join(SKIP_REASONS)}. Choose one of them.")
+    found = assignment_of(conn, assignment_id, actor, lock=True)
+    if (found.state, found.skip_reason) == ("skipped", reason):
+        return found
+    refuse_version(found, version)
+    if found.state in ("submitted", "surplus") and found.lease_until is None:
+        raise NotAllowed("The task is submitted, expected an open one. Undo the submission first.")
+    had_judgement = found.state in ("submitted", "surplus")
+    values = {"state": "skipped", "skip_reason": reason, "lease_until": None, "version": found.version + 1}
+    conn.execute(update(assignment).where(assignment.c.id == assignment_id).values(**values))
+    round_row = round_of(conn, found.round_id)
+    settle(conn, found, round_row, had_judgement=had_judgement)
+    detail = {"reason": reason, "comment": comment[:500]}
+    audit.append(conn, round_row.project_id, actor, "item_skipped", f"assignment:{assignment_id}", detail=detail)
+    if reason == "possible_phi":
+        quarantine(conn, actor, round_row.project_id, found.item_id)
+    return assignment_of(conn, assignment_id)
+
+
+def settle(conn: Connection, found: Assignment, round_row: Round, *, had_judgement: bool) -> None:
+    """Brings an item's counts up to date after an assignment ended."""
+    if had_judgement:
+        codebook = projects.codebook_of(conn, round_row.codebook_version_id).codebook
+        standing.refresh(conn, found.item_id, round_row, codebook)
+    else:
+        standing.hold(conn, found.item_id)
+
+
+def release(conn: Connection, actor: Actor, assignment_id: str, *, version: int) -> Assignment:
+    """Gives an open item back without a reason; it may come again at the end."""
+    found = assignment_of(conn, assignment_id, actor, lock=True)
+    if found.state == "released":
+        return found
+    refuse_version(found, version)
+    if found.state != "open":
+        raise NotAllowed(f"The task is {found.state}, expected an open one. Nothing was changed.")
+    conn.execute(update(assignment).where(assignment.c.id == assignment_id).values(state="released", lease_until=None))
+    standing.hold(conn, found.item_id)
+    project_id = round_of(conn, found.round_id).project_id
+    audit.append(conn, project_id, actor, "item_released", f"assignment:{assignment_id}")
+    return assignment_of(conn, assignment_id)
+
+
+def quarantine(conn: Connection, actor: Actor, project_id: str, item_id: str) -> int:
+    """Takes an item's evidence away from everybody, in every round of the project; how many items show it."""
+    digest = conn.execute(select(item.c.snapshot_sha256).where(item.c.id == item_id)).scalar_one()
+    running = select(round_.c.id).where(round_.c.project_id == project_id)
+    n_items = conn.execute(
+        update(item)
+        .where(item.c.snapshot_sha256 == digest, item.c.round_id.in_(running))
+        .values(state="quarantined", is_free=0)
+    ).rowcount
+    audit.append(conn, project_id, actor, "evidence_quarantined", f"snapshot:{digest}", detail={"n_items": n_items})
+    return n_items
+
+
+def expire_leases(conn: Connection, round_id: str | None = None) -> int:
+    """Frees the slots of items whose lease has ended; how many. Drafts stay, and a late submission is kept."""
+    query = (
+        select(assignment.c.id, assignment.c.item_id, assignment.c.round_id, assignment.c.state)
+        .where(assignment.c.lease_until < now(conn), *([assignment.c.round_id == round_id] if round_id else []))
+        .order_by(assignment.c.id)
+        .with_for_update(skip_locked=True)
+    )
+    n_expired = 0
+    for row in conn.execute(query).all():
+        locked = select(item.c.id).where(item.c.id == row.item_id).with_for_update(skip_locked=True)
+        if conn.execute(locked).one_or_none() is None:
+            continue
+        is_open = row.state == "open"
+        values = {"lease_until": None, "state": "expired"} if is_open else {"lease_until": None}
+        conn.execute(update(assignment).where(assignment.c.id == row.id).values(**values))
+        if is_open:
+            n_expired += 1
+            standing.hold(conn, row.item_id)
+            project_id = conn.execute(select(round_.c.project_id).where(round_.c.id == row.round_id)).scalar_one()
+            audit.append(conn, project_id, PROGRAM, "lease_expired", f"assignment:{row.id}")
+    return n_expired
+
+
+def drop_draft(conn: Connection, assignment_id: str) -> None:
+    """A submitted form needs no draft."""
+    conn.execute(delete(draft).where(draft.c.assignment_id == assignment_id))

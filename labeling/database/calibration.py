@@ -1,0 +1,153 @@
+"""Calibration: a rater's answers beside the known ones, and the gate before the main round.
+
+The gate opens when the rater has had every item and the lower end of the Wilson interval of their accuracy on the
+primary field is at the target; else the calibration is to be repeated. They see how they did only when everybody has.
+"""
+
+import json
+import math
+from typing import NamedTuple
+
+from sqlalchemy import Connection, exists, func, select, update
+
+from labeling.database import audit, projects
+from labeling.database.errors import NotAllowed
+from labeling.database.rounds import Round, round_of
+from labeling.database.schema import assignment, gold, item, judgement, judgement_label, round_rater
+from labeling.database.transaction import PROGRAM, Actor
+from labeling.identifiers import canonical
+
+Z = 1.959963984540054
+
+
+class Against(NamedTuple):
+    """A rater beside known answers."""
+
+    n: int
+    """Items with a known answer that they judged."""
+    n_right: int
+    lower: float
+    """End of the 95 % interval of their accuracy (Wilson)."""
+
+
+class Feedback(NamedTuple):
+    """One calibration item after everybody has answered it."""
+
+    item_id: str
+    snapshot_sha256: str
+    yours: str | None
+    known: str | None
+    source: str
+    distribution: dict[str, int]
+    """Everybody's answers, without names."""
+
+
+def refresh_gate(conn: Connection, round_row: Round, rater_id: str) -> None:
+    """Decides a rater's gate when they have had every item of a calibration round."""
+    had = exists().where(
+        assignment.c.item_id == item.c.id,
+        assignment.c.rater_id == rater_id,
+        assignment.c.state.in_(("submitted", "surplus", "skipped")),
+    )
+    left = select(func.count()).where(item.c.round_id == round_row.id, item.c.state.in_(("open", "rated")), ~had)
+    if conn.execute(left).scalar_one():
+        return
+    found = against_gold(conn, round_row, rater_id)
+    gate = "passed" if found.n == 0 or found.lower >= round_row.settings.gate_target else "repeat"
+    conn.execute(
+        update(round_rater)
+        .where(round_rater.c.round_id == round_row.id, round_rater.c.user_id == rater_id)
+        .values(gate=gate, gate_detail=canonical(found._asdict()))
+    )
+    audit.append(
+        conn, round_row.project_id, PROGRAM, "gate_decided", f"user:{rater_id}",
+        after=gate, detail={"round": round_row.id, "gate": gate, **found._asdict()},
+    )  # fmt: skip
+
+
+def set_gate(conn: Connection, actor: Actor, round_id: str, rater_id: str, gate: str, reason: str) -> None:
+    """A lead's own decision on a rater's gate, with a reason for the audit."""
+    round_row = round_of(conn, round_id)
+    if gate not in ("passed", "repeat", "pending"):
+        raise NotAllowed(f"The gate is {gate!r}, expected passed, repeat or pending. Choose one of them.")
+    conn.execute(
+        update(round_rater)
+        .where(round_rater.c.round_id == round_id, round_rater.c.user_id == rater_id)
+        .values(gate=gate)
+    )
+    audit.append(
+        conn,
+        round_row.project_id,
+        actor,
+        "gate_set",
+        f"user:{rater_id}",
+        after=gate,
+        detail={"reason": reason, "gate": gate},
+    )
+
+
+def against_gold(conn: Connection, round_row: Round, rater_id: str) -> Against:
+    """A rater's first answers in a round beside the known ones, on the primary field."""
+    primary = projects.codebook_of(conn, round_row.codebook_version_id).codebook.primary
+    query = (
+        select(gold.c.body, judgement_label.c.value)
+        .join(item, item.c.id == gold.c.item_id)
+        .join(assignment, assignment.c.item_id == item.c.id)
+        .join(judgement, (judgement.c.assignment_id == assignment.c.id) & (judgement.c.revision == 1))
+        .outerjoin(
+            judgement_label, (judgement_label.c.judgement_id == judgement.c.id) & (judgement_label.c.key == primary)
+        )
+        .where(item.c.round_id == round_row.id, assignment.c.rater_id == rater_id, assignment.c.state != "skipped")
+    )
+    known = [(json.loads(row.body).get(primary), row.value) for row in conn.execute(query)]
+    pairs = [(right, said) for right, said in known if right is not None]
+    n_right = sum(right == said for right, said in pairs)
+    return Against(len(pairs), n_right, wilson_lower(n_right, len(pairs)))
+
+
+def wilson_lower(n_right: int, n: int) -> float:
+    """The lower end of the 95 % interval of a share. Source: Wilson 1927."""
+    if n == 0:
+        return 0.0
+    share, z2 = n_right / n, Z * Z
+    middle = share + z2 / (2 * n)
+    spread = Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return (middle - spread) / (1 + z2 / n)
+
+
+def is_over(conn: Connection, round_id: str) -> bool:
+    """Whether every rater of a calibration has had every item."""
+    query = select(func.count()).where(round_rater.c.round_id == round_id, round_rater.c.gate == "pending")
+    return conn.execute(query).scalar_one() == 0
+
+
+def feedback(conn: Connection, actor: Actor, round_id: str) -> list[Feedback]:
+    """A rater's answers beside the known ones and everybody's distribution, once nobody can be swayed by it.
+
+    Raises:
+        NotAllowed: Somebody has not finished.
+    """
+    round_row = round_of(conn, round_id)
+    if not is_over(conn, round_id):
+        raise NotAllowed("Not everybody has finished the calibration, expected all before anybody sees answers. Wait.")
+    primary = projects.codebook_of(conn, round_row.codebook_version_id).codebook.primary
+    query = (
+        select(
+            item.c.id, item.c.snapshot_sha256, item.c.place, assignment.c.rater_id, judgement_label.c.value, gold.c.body,
+            gold.c.source,
+        )
+        .join(assignment, assignment.c.item_id == item.c.id)
+        .join(judgement, (judgement.c.assignment_id == assignment.c.id) & (judgement.c.revision == 1))
+        .join(judgement_label, (judgement_label.c.judgement_id == judgement.c.id) & (judgement_label.c.key == primary))
+        .outerjoin(gold, gold.c.item_id == item.c.id)
+        .where(item.c.round_id == round_id)
+        .order_by(item.c.place)
+    )  # fmt: skip
+    found: dict[str, Feedback] = {}
+    for row in conn.execute(query):
+        known = json.loads(row.body).get(primary) if row.body else None
+        one = found.setdefault(row.id, Feedback(row.id, row.snapshot_sha256, None, known, row.source or "", {}))
+        one.distribution[row.value] = one.distribution.get(row.value, 0) + 1
+        if row.rater_id == actor.user_id:
+            found[row.id] = one._replace(yours=row.value)
+    return list(found.values())

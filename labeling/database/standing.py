@@ -1,0 +1,149 @@
+"""Where an item stands after each judgement: how many raters it still wants, and whether they agree.
+
+    open → consensus | (escalated → consensus | ambiguous → adjudicated)         irr_fixed, adaptive
+    open → rated                                                      calibration, gold, retest, single, detection
+
+1. The posterior over the primary field's categories is that of raters who are right with a known probability and
+   otherwise wrong in any way (one coin); it is cheap, and only steers the queue. The consensus that is reported is
+   computed from all judgements together, elsewhere.
+2. An adaptive item gets one more slot at a time until its winner is likely enough, at most `max_judgements`.
+3. Where raters disagree at the end, blind slots are added (`escalated`), whose judgements enter no agreement figure;
+   where they still disagree, the item is due to a senior (`ambiguous`).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, func, select, update
+
+from labeling.codebook import CANNOT_JUDGE, Codebook
+from labeling.database.rounds import Round
+from labeling.database.schema import assignment, item, judgement, judgement_label
+from labeling.identifiers import canonical
+from labeling.round_settings import RoundSettings
+
+MOVING = ("open", "rated", "escalated", "consensus", "ambiguous")
+"""States that a judgement may change; a quarantined, stale, adjudicated or locked item stays as it is."""
+SKILL = 0.8
+"""Probability that a rater is right, where nothing is known of them."""
+
+
+class Standing(NamedTuple):
+    """What a judgement makes of an item."""
+
+    state: str
+    slots: int
+    n_extra: int
+
+
+class Votes(NamedTuple):
+    """What was said of an item."""
+
+    n_held: int
+    n_submitted: int
+    answers: list[tuple[str, str]]
+    """(rater, category) of the primary field; raters who cannot judge are left out."""
+
+
+def standing_of(stratum: str, now: Standing, n_submitted: int, posterior: float, settings: RoundSettings) -> Standing:
+    """The state machine: a pure function.
+
+    Args:
+        stratum: The item's.
+        now: As it stands before.
+        n_submitted: Slots with a judgement.
+        posterior: Of the likeliest category.
+        settings: The round's.
+    """
+    if stratum not in ("irr_fixed", "adaptive"):
+        return now._replace(state="rated" if n_submitted >= now.slots else "open")
+    policy, is_sure = settings.queue, posterior >= settings.queue.stop_posterior
+    base = now.slots - now.n_extra
+    if stratum == "adaptive" and is_sure and n_submitted >= policy.min_judgements:
+        return now._replace(state="consensus")
+    if n_submitted < now.slots:
+        return now._replace(state="escalated" if now.n_extra else "open")
+    if is_sure:
+        return now._replace(state="consensus")
+    if stratum == "adaptive" and not now.n_extra and base < policy.max_judgements:
+        return Standing("open", now.slots + 1, 0)
+    if not now.n_extra and settings.n_extra_blind:
+        return Standing("escalated", now.slots + settings.n_extra_blind, settings.n_extra_blind)
+    return now._replace(state="ambiguous")
+
+
+def posterior_of(
+    answers: Sequence[tuple[str, str]], categories: Sequence[str], skills: Mapping[str, float]
+) -> dict[str, float]:
+    """The posterior over categories of raters with one coin each, from a flat prior."""
+    logs = dict.fromkeys(categories, 0.0)
+    for rater, answer in answers:
+        skill = min(max(skills.get(rater, SKILL), 1 / len(categories) + 0.01), 0.99)
+        wrong = math.log((1 - skill) / (len(categories) - 1))
+        for category in categories:
+            logs[category] += math.log(skill) if category == answer else wrong
+    top = max(logs.values())
+    weights = {category: math.exp(log - top) for category, log in logs.items()}
+    total = sum(weights.values())
+    return {category: weight / total for category, weight in weights.items()}
+
+
+def entropy_of(distribution: Mapping[str, float]) -> float:
+    """In nats."""
+    return -sum(p * math.log(p) for p in distribution.values() if p > 0)
+
+
+def refresh(conn: Connection, item_id: str, round_: Round, codebook: Codebook) -> Standing:
+    """Brings an item's counts, distribution and state up to date with its assignments and judgements."""
+    row = conn.execute(select(item).where(item.c.id == item_id)).one()
+    votes = votes_of(conn, item_id, codebook.primary)
+    before = Standing(row.state, row.slots, row.n_extra)
+    values: dict[str, Any] = {"n_held": votes.n_held, "n_submitted": votes.n_submitted}
+    after = before
+    if row.stratum != "detection":
+        categories = [category.code for category in codebook.question(codebook.primary).categories]
+        distribution = posterior_of(votes.answers, categories, {})
+        values |= {"posterior": max(distribution.values()), "entropy": entropy_of(distribution)}
+        kept = {code: round(p, 4) for code, p in distribution.items() if p >= 0.0001}
+        values["detail"] = canonical({"distribution": kept}) if votes.answers else "{}"
+    if row.state in MOVING:
+        after = standing_of(row.stratum, before, votes.n_submitted, values.get("posterior", 0.0), round_.settings)
+    is_free = after.state in ("open", "escalated") and votes.n_held < after.slots
+    conn.execute(update(item).where(item.c.id == item_id).values(**values, **after._asdict(), is_free=int(is_free)))
+    return after
+
+
+def hold(conn: Connection, item_id: str) -> None:
+    """Recounts an item's taken slots, where no judgement was added."""
+    taken = select(func.count()).where(assignment.c.item_id == item_id, assignment.c.state.in_(("open", "submitted")))
+    n_held = conn.execute(taken).scalar_one()
+    row = conn.execute(select(item.c.state, item.c.slots).where(item.c.id == item_id)).one()
+    is_free = row.state in ("open", "escalated") and n_held < row.slots
+    conn.execute(update(item).where(item.c.id == item_id).values(n_held=n_held, is_free=int(is_free)))
+
+
+def votes_of(conn: Connection, item_id: str, primary: str) -> Votes:
+    """The last revision of everybody's answer, late ones included; a skipped assignment says nothing."""
+    query = (
+        select(assignment.c.id, assignment.c.state, assignment.c.rater_id, judgement_label.c.value)
+        .outerjoin(judgement, judgement.c.assignment_id == assignment.c.id)
+        .outerjoin(
+            judgement_label, (judgement_label.c.judgement_id == judgement.c.id) & (judgement_label.c.key == primary)
+        )
+        .where(assignment.c.item_id == item_id)
+        .order_by(assignment.c.id, judgement.c.revision)
+    )
+    states: dict[str, str] = {}
+    answers: dict[str, str | None] = {}
+    for row in conn.execute(query):
+        states[row.id] = row.state
+        if row.state in ("submitted", "surplus"):
+            answers[row.rater_id] = row.value
+    counted = list(states.values())
+    said = [(rater, value) for rater, value in answers.items() if value not in (None, CANNOT_JUDGE)]
+    return Votes(
+        n_held=sum(state in ("open", "submitted") for state in counted),
+        n_submitted=counted.count("submitted"),
+        answers=[(rater, value) for rater, value in said if value is not None],
+    )
