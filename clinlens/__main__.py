@@ -202,6 +202,37 @@ def serve_verb(run: Path, host: str, port: int) -> None:
     serve(run, host, port)
 
 
+@cli.command(
+    "agreement", help="How far raters agree: TABLE.csv has a row per item, a column per rater, blanks where missing."
+)
+@click.argument("table", type=click.Path(path_type=Path), metavar="TABLE.csv")
+@click.option(
+    "--level",
+    type=click.Choice(["nominal", "ordinal", "interval", "ratio", "set"]),
+    default="nominal",
+    show_default=True,
+    help="What the answers are; a set's labels are separated by | or ;, and - is the empty set.",
+)
+@click.option(
+    "--categories", metavar="A,B,C", help="All answers the codebook allows; of an ordinal field from lowest to highest."
+)
+@click.option("--items", metavar="COLUMN", help="Column that names the items, - for none; found out if not given.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the resamples.")
+@click.option(
+    "--bootstraps", type=click.IntRange(min=100), default=2000, show_default=True, help="Resamples of the items."
+)
+@as_json
+def agreement_verb(
+    table: Path, level: Any, categories: str | None, items: str | None, seed: int, bootstraps: int, as_json: bool
+) -> None:
+    from clinlens.agreement import TableQuestion, lines, table_agreement
+    from labeling.bootstrap import BootstrapConfig
+
+    cfg = BootstrapConfig(n_bootstraps=bootstraps, seed=seed)
+    found = table_agreement(table, TableQuestion(level, categories, items, cfg))
+    show_lines(found, lines(found), as_json)
+
+
 @cli.command("doctor", help="Versions, hardware, what is missing and how to get it; of a run, what is done.")
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @as_json

@@ -191,7 +191,8 @@ def of_weighting(
         one = conger(table, levels, weights) if kind == "conger" else coefficient(kind, counts, weights)
         found[label] = one._replace(reason=unknown or reason.all)
     if table.shape[1] == 2 and (scale.is_whole or weighting == "identity"):
-        found["cohen_kappa" + SUFFIX[weighting]] = cohen(table[:, 0], table[:, 1], levels, weights)
+        one = cohen(table[:, 0], table[:, 1], levels, weights)
+        found["cohen_kappa" + SUFFIX[weighting]] = one._replace(reason=reason.pairs or one.reason)
     return found
 
 

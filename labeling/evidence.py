@@ -10,6 +10,8 @@ from typing import Any, Literal
 from labeling.identifiers import sha256
 
 Kind = Literal["top", "quantile", "contrast"]
+WITHHELD = '{"contexts":[],"is_withheld":true}'
+"""Body of a snapshot whose text stayed at its institution: the hash beside it still proves what was shown."""
 
 
 @dataclass(frozen=True)

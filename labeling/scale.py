@@ -15,6 +15,8 @@ from sae.errors import UserError
 
 Level = Literal["nominal", "ordinal", "interval", "ratio"]
 Weighting = Literal["identity", "linear", "quadratic", "gwet_ordinal"]
+MAX_NAME = 40
+"""Characters."""
 
 
 class Scale(NamedTuple):
@@ -34,8 +36,10 @@ class Scale(NamedTuple):
         return None if self.levels is None else len(self.levels)
 
     def name(self, index: int) -> str:
-        """What the category of this rank is called."""
-        return self.names[index] if self.names else f"{(self.levels or ())[index]:g}"
+        """What the category of this rank is called; a long one that no codebook names may be a text, and is not."""
+        if not self.names:
+            return f"{(self.levels or ())[index]:g}"
+        return self.names[index] if self.is_whole or len(self.names[index]) <= MAX_NAME else f"answer {index + 1}"
 
 
 def categories(names: Sequence[str] | int, level: Level = "nominal") -> Scale:

@@ -25,7 +25,7 @@ def test_help_names_every_verb_and_loads_nothing_heavy():
     verbs, heavy = done.stdout.splitlines()
     assert eval(verbs) == [  # noqa: S307
         "run", "screen", "capture", "sweep", "trial", "train", "evaluate", "examples", "report", "export", "convert", "serve",
-        "doctor",
+        "agreement", "doctor",
     ]  # fmt: skip
     assert heavy == "set()"
 
@@ -104,7 +104,9 @@ def test_the_readme_names_every_verb_and_every_module():
     verbs = text.split("| verb | does |")[1].split("`--json`")[0]
     assert all(verb in verbs for verb in cli.commands)
     modules = [
-        path for folder in ("sae", "hooks", "training", "analysis", "clinlens") for path in (ROOT / folder).glob("*.py")
+        path
+        for folder in ("sae", "hooks", "training", "analysis", "labeling", "clinlens")
+        for path in (ROOT / folder).glob("*.py")
     ]
     missing = [
         str(path.relative_to(ROOT))

@@ -1,0 +1,190 @@
+"""An export's folder as a bundle, checked as a whole before anything is done with it.
+
+1. The manifest: every file is the one that was written.
+2. Every line is a record of its kind.
+3. Every hash is that of what it names; every reference leads to a record of the export.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from labeling.codebook import Codebook
+from labeling.exchange import manifest as manifests
+from labeling.exchange.bundle import FILES, PROJECT_FILE, Bundle
+from labeling.exchange.manifest import Manifest
+from labeling.exchange.records import CodebookRecord, ProjectRecord, RaterRecord
+from labeling.exchange.tables import R, read_json_lines, read_line
+from labeling.identifiers import sha256
+from sae.errors import UserError
+
+
+class Export(NamedTuple):
+    """An export that was read."""
+
+    manifest: Manifest
+    bundle: Bundle
+
+
+def read(folder: Path) -> Export:
+    """An export's content.
+
+    Raises:
+        UserError: It is unfinished, changed, malformed or refers to what it does not hold; nothing was done.
+    """
+    manifest = manifests.read(folder)
+    missing = {PROJECT_FILE, *FILES} - {"snapshots.jsonl"} - set(manifest.files)
+    if missing:
+        raise UserError(
+            f"{folder} lacks {min(missing)}, expected the files of a whole export. Nothing was imported; export again."
+        )
+    parts = {part: read_part(folder, manifest, name, kind) for name, (part, kind) in FILES.items()}
+    project = read_line(text_of(folder / PROJECT_FILE), ProjectRecord, PROJECT_FILE)
+    codebooks = sorted(read_codebooks(folder, manifest), key=lambda codebook: codebook.n)
+    bundle = Bundle(project=project, codebooks=tuple(codebooks), **parts)
+    check(bundle)
+    if bundle.digest != manifest.input_digest or project.id != manifest.project:
+        raise UserError(
+            f"{folder} holds other facts than its manifest says, expected the digest {manifest.input_digest[:12]}…. Nothing "
+            "was imported; ask for the export again."
+        )
+    return Export(manifest, bundle)
+
+
+def text_of(path: Path) -> str:
+    """A file's text."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not UTF-8 (byte {error.start}), expected text. Nothing was imported; save it as UTF-8."
+        ) from None
+
+
+def read_part(folder: Path, manifest: Manifest, name: str, kind: type[R]) -> tuple[R, ...]:
+    """The records of one file; none where the export does not have it."""
+    if name not in manifest.files:
+        return ()
+    return tuple(read_json_lines(text_of(folder / name), kind, name))
+
+
+def read_codebooks(folder: Path, manifest: Manifest) -> Iterable[CodebookRecord]:
+    """The versions of the codebook."""
+    for name in manifest.files:
+        if name.startswith("codebook-") and name.endswith(".json"):
+            yield read_line(text_of(folder / name), CodebookRecord, name)
+
+
+def check(bundle: Bundle) -> None:
+    """Ends with an error what does not hang together."""
+    for codebook in bundle.codebooks:
+        codebook_of(codebook)
+    for name, records in (("codebook", bundle.codebooks), ("saes.jsonl", bundle.saes), ("snapshots", bundle.snapshots)):
+        for n, record in enumerate(records, 1):
+            if sha256(record.body) != record.sha256:
+                raise broken(f"{name}, record {n}", "a body with another hash than it states")
+    check_judgements(bundle)
+    check_references(bundle)
+    check_unique(bundle)
+
+
+def codebook_of(record: CodebookRecord) -> Codebook:
+    """The codebook of a record.
+
+    Raises:
+        UserError: It is none.
+    """
+    try:
+        codebook = Codebook.model_validate(record.body)
+    except ValidationError as error:
+        raise broken(f"codebook-{record.n}.json", f"{error.error_count()} settings that no codebook has") from None
+    if codebook.sha256 != record.sha256:
+        raise broken(f"codebook-{record.n}.json", "a codebook with another hash than it states")
+    return codebook
+
+
+def check_judgements(bundle: Bundle) -> None:
+    """The answers are those that were given, and of the codebook that was asked."""
+    codebooks = {record.id: (record, codebook_of(record)) for record in bundle.codebooks}
+    for n, judgement in enumerate(bundle.judgements, 1):
+        where = f"judgements.jsonl, line {n}"
+        if sha256(judgement.answers) != judgement.answers_sha256:
+            raise broken(where, "answers with another hash than it states")
+        if judgement.codebook_id not in codebooks:
+            raise broken(where, "a codebook version that the export does not hold")
+        record, codebook = codebooks[judgement.codebook_id]
+        if (record.sha256, record.n) != (judgement.codebook_sha256, judgement.codebook):
+            raise broken(where, "a codebook version under another number or hash")
+        if judgement.round_kind != "detection":
+            check_answers(codebook, judgement.answers, where)
+
+
+def check_answers(codebook: Codebook, answers: dict[str, Any], where: str) -> None:
+    """Every answer is of a field of the codebook, and every category one of the field's."""
+    questions = {question.key: question for question in codebook.questions}
+    for key, answer in answers.items():
+        question = questions.get(key)
+        if question is None:
+            raise broken(where, "an answer to a field that its codebook does not have")
+        if question.kind in ("choice", "scale"):
+            allowed = {category.code for category in question.categories}
+            if question.can_abstain:
+                allowed.add("cannot_judge")
+            if not isinstance(answer, str) or answer not in allowed:
+                raise broken(where, f"an answer to {key} that is none of its {len(allowed)} categories")
+
+
+def check_references(bundle: Bundle) -> None:
+    """Every id that is named is that of a record."""
+    rounds = {one.id for one in bundle.rounds}
+    items = {one.id for one in bundle.items}
+    saes = {one.sha256 for one in bundle.saes}
+    codebooks = {one.id for one in bundle.codebooks}
+    raters = {one.rater for one in bundle.raters}
+    tests: list[tuple[str, Iterable[Any], Callable[[Any], bool]]] = [
+        ("rounds.jsonl", bundle.rounds, lambda one: one.codebook in codebooks and one.gate in {None, *rounds}),
+        ("items.jsonl", bundle.items, lambda one: one.round in rounds and one.sae_sha256 in saes),
+        ("items.jsonl", bundle.items, lambda one: one.only_for in {None, *raters}),
+        ("judgements.jsonl", bundle.judgements, lambda one: one.item_id in items and one.round_id in rounds),
+        ("judgements.jsonl", bundle.judgements, lambda one: one.rater in raters),
+        ("skips.jsonl", bundle.skips, lambda one: one.item_id in items and one.rater in raters),
+        ("adjudications.jsonl", bundle.adjudications, lambda one: one.item_id in items and one.rater in raters),
+        ("snapshots.jsonl", bundle.snapshots, lambda one: one.sae_sha256 in saes),
+    ]
+    for name, records, holds in tests:
+        for n, record in enumerate(records, 1):
+            if not holds(record):
+                raise broken(f"{name}, line {n}", "a reference to a record that the export does not hold")
+
+
+def check_unique(bundle: Bundle) -> None:
+    """No id twice, no rater twice."""
+    ids: list[tuple[str, list[str]]] = [
+        ("rounds.jsonl", [one.id for one in bundle.rounds]),
+        ("items.jsonl", [one.id for one in bundle.items]),
+        ("judgements.jsonl", [one.judgement_id for one in bundle.judgements]),
+        ("judgements.jsonl", [one.client_uuid for one in bundle.judgements]),
+        ("judgements.jsonl", [f"{one.assignment_id} {one.revision}" for one in bundle.judgements]),
+        ("adjudications.jsonl", [one.id for one in bundle.adjudications]),
+        ("raters.jsonl", [one.rater for one in bundle.raters]),
+    ]
+    for name, found in ids:
+        seen: set[str] = set()
+        for n, one in enumerate(found, 1):
+            if one in seen:
+                raise broken(f"{name}, line {n}", "an id that an earlier line has")
+            seen.add(one)
+
+
+def broken(where: str, what: str) -> UserError:
+    """The error of an export that does not hang together."""
+    return UserError(
+        f"{where} holds {what}, expected an export as it was written. Nothing was imported; ask for it again."
+    )
+
+
+def named_raters(bundle: Bundle) -> dict[str, RaterRecord]:
+    """Raters by pseudonym."""
+    return {rater.rater: rater for rater in bundle.raters}

@@ -1,0 +1,1 @@
+"""The agreement report: one page and one JSON that a methods section can cite."""

@@ -1,0 +1,187 @@
+"""Agreement on every field of the codebook, each by what its answers are; on the fixed stratum alone."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from labeling.agreement import agreement
+from labeling.alpha import alpha
+from labeling.bootstrap import BootstrapConfig, estimates
+from labeling.codebook import Codebook, Question
+from labeling.estimate import Support
+from labeling.free_text import same_words
+from labeling.icc import icc
+from labeling.judgement_table import JudgementRow, JudgementTable
+from labeling.label_sets import label_sets, set_agreement
+from labeling.report.matrix import interval_scale_of, matrix, scale_of, with_abstention
+from labeling.scale import categories, counts_of
+from labeling.spans import span_agreement
+from sae.errors import UserError
+
+Figures = dict[str, Any]
+
+
+def field(
+    rows: Sequence[JudgementRow], codebook: Codebook, question: Question, table: JudgementTable, cfg: BootstrapConfig
+) -> Figures:
+    """One field.
+
+    Args:
+        rows: Headline judgements, one per item and rater.
+        codebook: Of the rows.
+        question: The field.
+        table: Where the rows come from, for the length of the evidence.
+        cfg: Of the intervals.
+    """
+    head = {
+        "key": question.key,
+        "name": question.name,
+        "kind": question.kind,
+        "is_primary": question.key == codebook.primary,
+    }
+    found: dict[str, Callable[[], Figures]] = {
+        "choice": lambda: categorical(rows, question, cfg),
+        "scale": lambda: categorical(rows, question, cfg),
+        "concepts": lambda: concepts(rows, codebook, question, cfg),
+        "text": lambda: texts(rows, question, cfg),
+        "rationale": lambda: rationale(rows, question, table, cfg),
+    }
+    return {**head, **or_reason(found[question.kind])}
+
+
+def or_reason(compute: Callable[[], Figures]) -> Figures:
+    """The figures, or the sentence that says why there are none."""
+    try:
+        return {**compute(), "reason": ""}
+    except UserError as error:
+        return {"reason": str(error)}
+
+
+def categorical(rows: Sequence[JudgementRow], question: Question, cfg: BootstrapConfig) -> Figures:
+    """A choice or a scale: every coefficient, and how much "cannot judge" matters."""
+    found = matrix(rows, question)
+    scale = scale_of(question)
+    done = agreement(found.ratings, scale, cfg, raters=found.raters).record()
+    figures: Figures = {"agreement": done, "category_codes": [category.code for category in question.categories]}
+    if question.is_interval and question.kind == "scale":
+        figures["interval"] = interval(found.ratings, question, cfg)
+    if found.is_abstention.any():
+        figures["cannot_judge"] = abstention(rows, question, cfg)
+    return figures
+
+
+def interval(ratings: np.ndarray, question: Question, cfg: BootstrapConfig) -> Figures:
+    """What a scale of equal steps allows beside: alpha of squared differences, and the intraclass correlations."""
+    scale = interval_scale_of(question)
+    levels = np.asarray(scale.levels)
+    counts = counts_of(ratings, levels)
+    pairable = counts[counts.sum(axis=1) >= 2]
+    support = Support(len(pairable), ratings.shape[1], int(pairable.sum()))
+    found = estimates({"alpha_interval": alpha(counts, levels, "interval")}, support, cfg)
+    both = icc(ratings, cfg.confidence)
+    return {
+        "alpha_interval": found["alpha_interval"].record(),
+        "icc_a1": both.one_rater.record(),
+        "icc_ak": both.mean_of_raters.record(),
+    }
+
+
+def abstention(rows: Sequence[JudgementRow], question: Question, cfg: BootstrapConfig) -> Figures:
+    """`cannot_judge` as an outcome of its own, and as one more category; as missing it is the headline."""
+    found = matrix(rows, question)
+    with_it, scale = with_abstention(found, question)
+    judged = np.where(found.is_abstention, 1.0, np.where(np.isnan(found.ratings), np.nan, 0.0))
+    outcome = agreement(judged, categories(["judged", "cannot judge"]), cfg, raters=found.raters)
+    as_category = agreement(with_it.ratings, scale, cfg, raters=found.raters)
+    n = int((found.is_abstention | ~np.isnan(found.ratings)).sum())
+    return {
+        "n": int(found.is_abstention.sum()),
+        "share": float(found.is_abstention.sum() / n),
+        "outcome": brief(outcome.record()),
+        "as_category": brief(as_category.record()),
+    }
+
+
+def brief(record: Figures) -> Figures:
+    """Coefficients without the tables behind them."""
+    return {
+        name: record[name]
+        for name in ("level", "n_categories", "n_items", "n_raters", "n_ratings", "primary", "coefficients")
+    }
+
+
+def concepts(rows: Sequence[JudgementRow], codebook: Codebook, question: Question, cfg: BootstrapConfig) -> Figures:
+    """A set of concepts, exact and at the parents' level; and words of one's own, word for word."""
+    vocabulary = codebook.vocabulary
+    if vocabulary is None:
+        raise UserError("The codebook has no vocabulary, expected one for a field of concepts. Publish it with one.")
+    answered = [row for row in rows if question.key in row.answers]
+    places, raters = axes(answered)
+    answers: list[list[list[str] | None]] = [[None] * len(raters) for _ in places]
+    for row in answered:
+        answers[places[row.item_id]][raters[row.pseudonym]] = row.answers[question.key]["codes"]
+    parents = {term.code: term.parent for term in vocabulary.terms if term.parent is not None}
+    sets = label_sets(answers, [term.code for term in vocabulary.terms])
+    names = {term.code: term.name for term in vocabulary.terms}
+    done = set_agreement(sets, cfg, parents or None).record()
+    done["labels"] = [{**one, "name": names[one["label"]]} for one in done["labels"]]
+    words = [[None] * len(raters) for _ in places]
+    for row in answered:
+        text = row.answers[question.key].get("words", "")
+        words[places[row.item_id]][raters[row.pseudonym]] = text or None  # type: ignore[call-overload]
+    return {"agreement": done, "same_words": same_words(words, cfg).record(), "has_parents": bool(parents)}
+
+
+def axes(rows: Sequence[JudgementRow]) -> tuple[dict[str, int], dict[str, int]]:
+    """Places of the items and of the raters, sorted."""
+    items = {item: n for n, item in enumerate(sorted({row.item_id for row in rows}))}
+    return items, {rater: n for n, rater in enumerate(sorted({row.pseudonym for row in rows}))}
+
+
+def texts(rows: Sequence[JudgementRow], question: Question, cfg: BootstrapConfig) -> Figures:
+    """Words: how often they are the same. No reliability, which free text has none of."""
+    answered = [row for row in rows if isinstance(row.answers.get(question.key), str)]
+    places, raters = axes(answered)
+    words: list[list[str | None]] = [[None] * len(raters) for _ in places]
+    for row in answered:
+        words[places[row.item_id]][raters[row.pseudonym]] = row.answers[question.key]
+    return {"same_words": same_words(words, cfg).record()}
+
+
+def rationale(rows: Sequence[JudgementRow], question: Question, table: JudgementTable, cfg: BootstrapConfig) -> Figures:
+    """Cited spans as marks on tokens; how much was written."""
+    answered = [row for row in rows if question.key in row.answers]
+    lengths = sorted(len(row.answers[question.key]["text"]) for row in answered)
+    by_item: dict[str, list[JudgementRow]] = {}
+    for row in answered:
+        by_item.setdefault(row.item_id, []).append(row)
+    n_unknown = sum(own[0].snapshot_sha256 not in table.context_tokens for own in by_item.values())
+    marks = [
+        np.asarray([marks_of(row, question.key, table.context_tokens[row.snapshot_sha256]) for row in own])
+        for _, own in sorted(by_item.items())
+        if own[0].snapshot_sha256 in table.context_tokens
+    ]
+    done = span_agreement(marks, cfg)
+    return {
+        "spans": {
+            "alpha_tokens": done.alpha_tokens.record(),
+            "f1_tokens": done.f1_tokens.record(),
+            "n_tokens": done.n_tokens,
+            "marked_share": done.marked_share,
+            "n_items_without_evidence": n_unknown,
+        },
+        "n_rationales": len(lengths),
+        "median_characters": lengths[len(lengths) // 2] if lengths else None,
+    }
+
+
+def marks_of(row: JudgementRow, key: str, lengths: Sequence[int]) -> np.ndarray:
+    """[n_tokens] 1 for every token that a judgement cites, over all contexts one after the other."""
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(int)
+    found = np.zeros(starts[-1])
+    for span in row.answers[key]["spans"]:
+        if 0 <= span["context"] < len(lengths):
+            start = starts[span["context"]]
+            found[start + span["start"] : min(start + span["end"], starts[span["context"] + 1])] = 1.0
+    return found

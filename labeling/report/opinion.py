@@ -1,0 +1,82 @@
+"""What the panel says of each item, read three ways, and the items on which the readings part."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from labeling.codebook import Codebook
+from labeling.consensus import Consensus, ConsensusConfig, consensus
+from labeling.judgement_table import FeatureRef, JudgementRow
+from labeling.ratings import Ratings
+from labeling.report.matrix import codes_of, matrix
+
+Figures = dict[str, Any]
+TIE = "tie"
+
+
+def opinion(rows: Sequence[JudgementRow], codebook: Codebook, seed: int) -> Figures | None:
+    """Consensus on the primary field; none without judgements of two raters.
+
+    Args:
+        rows: Blind first judgements, one per item and rater.
+        codebook: Theirs.
+        seed: Of folds and restarts.
+    """
+    question = codebook.question(codebook.primary)
+    found = matrix(rows, question)
+    if len(found.raters) < 2 or not found.n_ratings:
+        return None
+    item, rater = np.nonzero(~np.isnan(found.ratings))
+    label = found.ratings[item, rater].astype(int)
+    ratings = Ratings(item, rater, label, len(found.items), len(found.raters), len(question.categories))
+    done = consensus(ratings, ConsensusConfig(seed=seed), is_ordinal=question.kind == "scale")
+    names = [category.name for category in question.categories]
+    features = {row.item_id: row.feature for row in rows}
+    return {
+        "n_items": len(found.items),
+        "n_ambiguous": int(done.is_ambiguous.sum()),
+        "mean_entropy": float(done.map.entropy.mean()),
+        "models": {name: float(weight) for name, weight in model_weights(done).items()},
+        "vote_log_loss": float(done.vote_log_loss),
+        "winners": winners(done, names),
+        "flips": flips(done, found.items, features, names),
+        "accuracy": {name: float(one) for name, one in zip(found.raters, done.accuracy, strict=True)},
+        "codes": codes_of(question),
+    }
+
+
+def model_weights(done: Consensus) -> dict[str, float]:
+    """How much each model is in the MAP reading."""
+    return dict(zip(done.choice.names, done.choice.share, strict=True))
+
+
+def name_of(rank: int, names: Sequence[str]) -> str:
+    """A winner's name."""
+    return names[rank] if rank >= 0 else TIE
+
+
+def winners(done: Consensus, names: Sequence[str]) -> list[Figures]:
+    """How many items each category wins under each reading."""
+    readings = {"vote": done.vote, "map": done.map, "weighted_map": done.weighted_map}
+    found = []
+    for rank in [*range(len(names)), -1]:
+        n = {key: int((one.winner == rank).sum()) for key, one in readings.items() if one is not None}
+        found.append({"category": name_of(rank, names), **n})
+    return found
+
+
+def flips(
+    done: Consensus, items: Sequence[str], features: dict[str, FeatureRef], names: Sequence[str]
+) -> list[Figures]:
+    """Items whose winner depends on the reading."""
+    return [
+        {
+            "item_id": items[one.item],
+            **features[items[one.item]]._asdict(),
+            "vote": name_of(one.vote, names),
+            "map": name_of(one.map, names),
+            "weighted_map": None if one.weighted_map is None else name_of(one.weighted_map, names),
+        }
+        for one in done.flips
+    ]
