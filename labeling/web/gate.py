@@ -177,8 +177,9 @@ def log_to_stderr() -> None:
     """Sends the server's log to stderr as JSON lines."""
     handler = logging.StreamHandler()
     handler.setFormatter(JSONLines())
-    log.handlers[:] = [handler]
-    log.propagate = False
+    for logger in (log, logging.getLogger("uvicorn")):  # the server's own words on a failure could quote a note
+        logger.handlers[:] = [handler]
+        logger.propagate = False
     log.setLevel(logging.INFO)
 
 

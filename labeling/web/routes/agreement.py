@@ -25,7 +25,11 @@ api = APIRouter(prefix="/api/v1", route_class=KeptRoute)
 ROUTERS = (pages, api)
 Reader = Annotated[Visit, Depends(Allow("analyst", "lead", of="project"))]
 Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Codebook version; the most used one if unset.")]
-SHOWN_FIRST = ("alpha_nominal", "alpha_ordinal", "ac1", "ac2_quadratic", "fleiss_pi", "brennan_prediger", "percent_agreement")
+SHOWN_FIRST = (
+    "alpha_nominal", "alpha_ordinal", "alpha_masi", "alpha_jaccard", "ac1", "ac2_quadratic", "fleiss_pi",
+    "positive_agreement_micro", "percent_agreement", "percent_exact",
+)  # fmt: skip
+"""Coefficients in the first row of a field; those that exist for its level. None stands alone."""
 
 
 def digest(conn: Connection, project_id: str) -> str:
