@@ -202,34 +202,140 @@ def serve_verb(run: Path, host: str, port: int) -> None:
     serve(run, host, port)
 
 
-@cli.command(
-    "agreement", help="How far raters agree: TABLE.csv has a row per item, a column per rater, blanks where missing."
+@cli.group("labels", cls=Verbs, help="Physicians' judgements of a RUN, a database file or a postgresql:// URL.")
+def labels_group() -> None:
+    """Export, import, merge; verify, backup, restore, checkpoint."""
+
+
+where_argument = click.argument("where", metavar="RUN|DB|URL")
+project_option = click.option("--project", metavar="ID", help="Id or name of the project, where there are several.")
+
+
+@labels_group.command("export", help="Write judgements, soft labels, codebooks and audit, with a manifest of hashes.")
+@where_argument
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+@project_option
+@click.option("--evidence", is_flag=True, help="Add what raters were shown: TEXT OF THE CORPUS.")
+@click.option("--names", is_flag=True, help="Add raters' names beside their pseudonyms.")
+@click.option("--agreement", is_flag=True, help="Add the agreement report.")
+@click.option(
+    "--for",
+    "shapes",
+    type=click.Choice(["cleanlab", "neuronpedia"]),
+    multiple=True,
+    help="Add files in another tool's shape; may be repeated.",
 )
-@click.argument("table", type=click.Path(path_type=Path), metavar="TABLE.csv")
+@as_json
+def labels_export_verb(  # noqa: PLR0913 - one for each option
+    where: str,
+    target: Path,
+    project: str | None,
+    evidence: bool,
+    names: bool,
+    agreement: bool,
+    shapes: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    from clinlens.labels import export_labels
+    from labeling.exchange.export import ExportConfig
+
+    cfg = ExportConfig(
+        evidence=evidence,
+        names=names,
+        agreement=agreement,
+        cleanlab="cleanlab" in shapes,
+        neuronpedia="neuronpedia" in shapes,
+    )
+    show(export_labels(where, target, project, cfg), as_json)
+
+
+@labels_group.command(
+    "import", help="Take in an export's folder, or a table of labels (CSV, JSONL); all of it or nothing."
+)
+@where_argument
+@click.argument("source", type=click.Path(path_type=Path), metavar="FOLDER|FILE")
+@project_option
+@click.option("--institution", metavar="NAME", help="Of a table's raters, where it has no such column.")
+@as_json
+def labels_import_verb(where: str, source: Path, project: str | None, institution: str | None, as_json: bool) -> None:
+    from clinlens.labels import import_labels, lines
+
+    found = import_labels(where, source, project, institution)
+    show_lines(found, lines(found), as_json)
+
+
+@labels_group.command("merge", help="Merge exports or databases of other institutions; nothing comes in twice.")
+@where_argument
+@click.argument("sources", nargs=-1, required=True, metavar="DB|EXPORT…")
+@project_option
+@as_json
+def labels_merge_verb(where: str, sources: tuple[str, ...], project: str | None, as_json: bool) -> None:
+    from clinlens.labels import lines, merge_labels
+
+    found = merge_labels(where, sources, project)
+    show_lines(found, lines(found), as_json)
+
+
+@cli.command(
+    "agreement",
+    help="How far raters agree: the judgements of a RUN, DB, URL or export, or TABLE.csv (a row per item, a column per rater, "
+    "blanks where missing).",
+)
+@click.argument("where", metavar="RUN|DB|EXPORT|TABLE.csv")
+@click.option(
+    "--report", type=click.Path(path_type=Path), metavar="FILE.html", help="Write the whole report; not of a table."
+)
+@click.option(
+    "--study", type=click.Path(path_type=Path), metavar="FILE.yaml", help="What only the lead knows, for the report."
+)
+@click.option("--codebook", type=click.IntRange(min=1), metavar="N", help="Codebook version to report on.")
+@project_option
 @click.option(
     "--level",
     type=click.Choice(["nominal", "ordinal", "interval", "ratio", "set"]),
     default="nominal",
     show_default=True,
-    help="What the answers are; a set's labels are separated by | or ;, and - is the empty set.",
+    help="Of a table: what the answers are; a set's labels are separated by | or ;, and - is the empty set.",
 )
 @click.option(
-    "--categories", metavar="A,B,C", help="All answers the codebook allows; of an ordinal field from lowest to highest."
+    "--categories",
+    metavar="A,B,C",
+    help="Of a table: all answers the codebook allows; of an ordinal field from lowest to highest.",
 )
-@click.option("--items", metavar="COLUMN", help="Column that names the items, - for none; found out if not given.")
+@click.option("--items", metavar="COLUMN", help="Of a table: the column that names the items, - for none.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the resamples.")
 @click.option(
     "--bootstraps", type=click.IntRange(min=100), default=2000, show_default=True, help="Resamples of the items."
 )
 @as_json
-def agreement_verb(
-    table: Path, level: Any, categories: str | None, items: str | None, seed: int, bootstraps: int, as_json: bool
+def agreement_verb(  # noqa: PLR0913 - one for each option
+    where: str,
+    report: Path | None,
+    study: Path | None,
+    codebook: int | None,
+    project: str | None,
+    level: Any,
+    categories: str | None,
+    items: str | None,
+    seed: int,
+    bootstraps: int,
+    as_json: bool,
 ) -> None:
+    from clinlens import agreement_report
+
+    if not agreement_report.is_table(where):
+        from labeling.report.config import ReportConfig
+
+        cfg = ReportConfig(n_bootstraps=bootstraps, seed=seed, codebook=codebook)
+        found = agreement_report.make(where, project, cfg, study, report)
+        show_lines(found, agreement_report.lines(found), as_json)
+        return
     from clinlens.agreement import TableQuestion, lines, table_agreement
     from labeling.bootstrap import BootstrapConfig
 
-    cfg = BootstrapConfig(n_bootstraps=bootstraps, seed=seed)
-    found = table_agreement(table, TableQuestion(level, categories, items, cfg))
+    agreement_report.refuse_options(report, study, codebook, project)
+    question = TableQuestion(level, categories, items, BootstrapConfig(n_bootstraps=bootstraps, seed=seed))
+    found = table_agreement(Path(where), question)
     show_lines(found, lines(found), as_json)
 
 

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.examples import before
-from analysis.examples import KINDS, Contexts, FeatureExamples
+from analysis.examples import KINDS, Contexts, FeatureExamples, before
 from clinlens.report.config import ReportConfig
 from clinlens.report.gather import RunResult, SAEResult
 

@@ -1,6 +1,6 @@
 """What follows from an export's facts: the table that statistics take, and soft labels."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -16,10 +16,16 @@ DIGITS = 10
 """Significant digits of derived figures, on which every machine agrees."""
 
 
-def judgement_table(bundle: Bundle) -> JudgementTable:
-    """The bundle's judgements for statistics."""
+def judgement_table(bundle: Bundle, token_counts: Mapping[str, tuple[int, ...]] | None = None) -> JudgementTable:
+    """The bundle's judgements for statistics.
+
+    Args:
+        bundle: An export, or what would be one.
+        token_counts: Tokens of every context shown, by hash of the evidence; the bundle's own evidence if not given.
+    """
     items = {one.id: one for one in bundle.items}
-    rows = [row_of(one, items[one.item_id]) for one in bundle.judgements]
+    first = same_codebooks(bundle)
+    rows = [row_of(one, items[one.item_id], first[one.codebook]) for one in bundle.judgements]
     rows.sort(key=lambda row: (row.item_id, row.pseudonym, row.revision))
     feedback = {one.id for one in bundle.rounds if one.kind == "calibration"}
     return JudgementTable(
@@ -32,15 +38,24 @@ def judgement_table(bundle: Bundle) -> JudgementTable:
         ),
         skips=tuple(Skip(one.item_id, one.rater, one.reason) for one in bundle.skips),
         seed=bundle.project.seed,
-        context_tokens={
-            one.sha256: tuple(len(context["tokens"]) for context in one.body.get("contexts", ()))
-            for one in bundle.snapshots
-        },
+        context_tokens=token_counts if token_counts is not None else counts_of(bundle),
         closed_rounds=frozenset(one.n for one in bundle.rounds if one.state == "closed"),
     )
 
 
-def row_of(one: JudgementRecord, item: ItemRecord) -> JudgementRow:
+def counts_of(bundle: Bundle) -> dict[str, tuple[int, ...]]:
+    """Tokens of the contexts in the bundle's evidence."""
+    contexts = {one.sha256: one.body.get("contexts", ()) for one in bundle.snapshots}
+    return {name: tuple(len(context["tokens"]) for context in found) for name, found in contexts.items()}
+
+
+def same_codebooks(bundle: Bundle) -> dict[int, int]:
+    """Every version's number → the first number under which the same codebook stands: houses that ask alike are one."""
+    first: dict[str, int] = {}
+    return {one.n: first.setdefault(one.sha256, one.n) for one in sorted(bundle.codebooks, key=lambda one: one.n)}
+
+
+def row_of(one: JudgementRecord, item: ItemRecord, codebook_n: int) -> JudgementRow:
     """A judgement as a row."""
     return JudgementRow(
         judgement_id=one.judgement_id,
@@ -49,7 +64,7 @@ def row_of(one: JudgementRecord, item: ItemRecord) -> JudgementRow:
         stratum=one.stratum,
         round_n=one.round,
         round_kind=one.round_kind,
-        codebook_n=one.codebook,
+        codebook_n=codebook_n,
         rater_id=one.rater,
         pseudonym=one.rater,
         institution=one.institution,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from labeling.exchange.bundle import Bundle
 from labeling.exchange.records import Hash
 from labeling.identifiers import sha256
 from sae import artefact
@@ -47,6 +48,21 @@ class Manifest(Settings, frozen=True):
     def sha256(self) -> str:
         """Its name."""
         return sha256(self.model_dump(mode="json"))
+
+
+def of_bundle(bundle: Bundle, software: str, schema_version: str) -> Manifest:
+    """Stands in the place of a folder's manifest where a database is read directly."""
+    return Manifest(
+        format=FORMAT,
+        format_version=FORMAT_VERSION,
+        project=bundle.project.id,
+        input_digest=bundle.digest,
+        schema_version=schema_version,
+        software=software,
+        has_evidence=bool(bundle.snapshots),
+        has_names=any(rater.name is not None for rater in bundle.raters),
+        files={},
+    )
 
 
 def listed(data: bytes) -> Listed:

@@ -145,6 +145,3 @@ def arrow(values: list[Any]) -> pa.Array:
         return pa.array(values, pa.float64())
     texts = [value if value is None or isinstance(value, str) else canonical(value) for value in values]
     return pa.array(texts, pa.string())
-
-
-assert_all_known = frozenset(KINDS)

@@ -11,7 +11,7 @@ import yaml
 
 from labeling.exchange import manifest as manifests
 from labeling.exchange.bundle import ABOUT_FILE, FILES, PROJECT_FILE, TABLES, Bundle
-from labeling.exchange.manifest import FORMAT, FORMAT_VERSION, Manifest
+from labeling.exchange.manifest import Manifest
 from labeling.exchange.records import CodebookRecord
 from labeling.exchange.tables import csv_of, json_lines, parquet_of
 from sae import artefact
@@ -53,17 +53,8 @@ def write(
     clear(folder, set(files))
     for name, data in files.items():
         artefact.write_bytes(folder / name, data)
-    manifest = Manifest(
-        format=FORMAT,
-        format_version=FORMAT_VERSION,
-        project=bundle.project.id,
-        input_digest=bundle.digest,
-        schema_version=schema_version,
-        software=software,
-        has_evidence=bool(bundle.snapshots),
-        has_names=any(rater.name is not None for rater in bundle.raters),
-        files={name: manifests.listed(data) for name, data in sorted(files.items())},
-    )
+    entries = {name: manifests.listed(data) for name, data in sorted(files.items())}
+    manifest = manifests.of_bundle(bundle, software, schema_version).model_copy(update={"files": entries})
     manifests.write(folder, manifest)
     return manifest
 

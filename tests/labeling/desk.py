@@ -77,13 +77,13 @@ class Desk:
     raters: list[Actor]
 
     @classmethod
-    def of(cls, database: Database, n_raters: int = 4) -> "Desk":
+    def of(cls, database: Database, n_raters: int = 4, house: str = "General Hospital") -> "Desk":
         """Fills an empty database."""
         with database.write() as conn:
-            house = accounts.add_institution(conn, PROGRAM, "General Hospital")
+            place = accounts.add_institution(conn, PROGRAM, house)
             people = [
                 accounts.add_user(
-                    conn, PROGRAM, login=f"rater.{number}", display_name=f"Rater {number}", institution_id=house.id
+                    conn, PROGRAM, login=f"rater.{number}", display_name=f"Rater {number}", institution_id=place.id
                 )
                 for number in range(n_raters + 1)
             ]

@@ -1,0 +1,125 @@
+"""Judgements in and out: what `clinlens labels` does, on a run, a database's file or a PostgreSQL URL."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from clinlens import __version__
+from labeling.database.connection import Database
+from labeling.database.schema import project
+from labeling.database.transaction import PROGRAM, now
+from labeling.exchange import foreign, manifest
+from labeling.exchange.export import ExportConfig, export
+from labeling.exchange.merge import merge
+from labeling.exchange.reading import Export, read
+from labeling.exchange.source import read_bundle
+from sae.errors import UserError
+
+DATABASE = "clinlens.db"
+"""A run's database of judgements."""
+SOFTWARE = f"ClinLens {__version__}"
+
+
+def place_of(where: str) -> str | Path:
+    """The database of a run's folder or config; a file or URL as it is."""
+    if "://" in where:
+        return where
+    path = Path(where)
+    if path.suffix in (".yaml", ".yml"):
+        from clinlens import config
+
+        path = config.read(path).folder
+    return path / DATABASE if path.is_dir() else path
+
+
+@contextmanager
+def opened(where: str, *, create: bool = False) -> Iterator[Database]:
+    """A database that is closed afterwards."""
+    with Database.open(place_of(where), create=create) as database:
+        yield database
+
+
+def project_of(conn: Connection, asked: str | None) -> str:
+    """Id of the project that is meant: by id or name, or the only one.
+
+    Raises:
+        UserError: There is none of it, or several and none was named.
+    """
+    here = list(conn.execute(select(project.c.id, project.c.name).order_by(project.c.id)))
+    found = [row for row in here if asked is None or asked in (row.id, row.name)]
+    if len(found) == 1:
+        return found[0].id
+    if not here:
+        raise UserError(
+            "The database has no project, expected one. Start with `clinlens serve`, or import an export first."
+        )
+    names = ", ".join(f"{row.name} ({row.id})" for row in here[:5])
+    raise UserError(f"{len(found)} of {len(here)} projects are meant, expected one. Name it with --project: {names}.")
+
+
+def export_labels(where: str, target: Path, asked: str | None, cfg: ExportConfig) -> dict[str, Any]:
+    """Writes a project's judgements to a folder."""
+    with opened(where) as database, database.read() as conn:
+        return export(conn, project_of(conn, asked), target, cfg, SOFTWARE, database.version() or "")
+
+
+def import_labels(where: str, path: Path, asked: str | None, institution: str | None) -> dict[str, Any]:
+    """Takes in an export, or a plain table of labels; a database that is not there is made for an export."""
+    if path.is_dir():
+        return merge_labels(where, [str(path)], asked)
+    if not path.is_file():
+        raise UserError(
+            f"{path} does not exist, expected the folder of an export or a table of labels. Check the path."
+        )
+    if path.name == manifest.FILE:
+        raise UserError(f"{path} is the list of an export's files, expected its folder. Name {path.parent}.")
+    with opened(where) as database, database.write() as conn:
+        into = project_of(conn, asked)
+        return merge(conn, foreign.read(conn, path, into, institution, now(conn)), PROGRAM, now(conn), into)
+
+
+def merge_labels(where: str, sources: Sequence[str], asked: str | None) -> dict[str, Any]:
+    """Merges exports and databases, all in one transaction."""
+    found = [one for source in sources for one in exports_of(source)]
+    results: list[dict[str, Any]] = []
+    with opened(where, create=True) as database, database.write() as conn:
+        into = None if asked is None else project_of(conn, asked)
+        for one in found:
+            results.append(merge(conn, one, PROGRAM, now(conn), into))
+            into = results[-1]["project"]
+    if len(results) == 1:
+        return results[0]
+    new: dict[str, int] = {}
+    for result in results:
+        for name, n in result["new"].items():
+            new[name] = new.get(name, 0) + n
+    return {"project": into, "is_known": all(one["is_known"] for one in results), "new": new, "sources": results}
+
+
+def exports_of(source: str) -> list[Export]:
+    """What a source holds: an export, or every project of a database, evidence included."""
+    path = Path(source)
+    if "://" not in source and path.is_dir() and (path / manifest.FILE).is_file():
+        return [read(path)]
+    if "://" not in source and path.is_dir() and not (path / DATABASE).is_file():
+        raise UserError(
+            f"{path} holds neither {manifest.FILE} nor {DATABASE}, expected the folder of an export or of a run. Check the path."
+        )
+    with opened(source) as database, database.read() as conn:
+        ids = list(conn.execute(select(project.c.id).order_by(project.c.id)).scalars())
+        bundles = [read_bundle(conn, one, evidence=True) for one in ids]
+        return [Export(manifest.of_bundle(one, SOFTWARE, database.version() or ""), one) for one in bundles]
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """A result of import or merge for people."""
+    if found["is_known"]:
+        return ["Nothing was imported: all of it is here already."]
+    counts = [f"{n:,} × {name.replace('_', ' ')}" for name, n in found["new"].items() if n]
+    shown = [f"Imported into project {found['project']}: {', '.join(counts) or 'nothing new'}."]
+    if found["new"].get("withheld_snapshot"):
+        shown.append("The export holds no evidence: what was shown can be proved by its hash here, not read.")
+    return shown

@@ -1,0 +1,107 @@
+"""Exporting a project: from a database to a folder."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from sqlalchemy import Connection, select
+
+from labeling.codebook import Codebook
+from labeling.database.schema import evidence_snapshot, feature, sae_ref
+from labeling.evidence import WITHHELD
+from labeling.exchange import cleanlab, neuronpedia, writing
+from labeling.exchange.bundle import Bundle
+from labeling.exchange.derived import judgement_table, soft_labels
+from labeling.exchange.records import SoftLabelRecord
+from labeling.exchange.source import read_bundle
+from labeling.judgement_table import JudgementTable
+from labeling.report.config import ReportConfig
+from labeling.report.findings import findings
+from labeling.report.page import json_text, page
+from labeling.report.study import Study
+from sae.config import Settings
+
+
+class ExportConfig(Settings, frozen=True):
+    """What an export holds beside the judgements."""
+
+    evidence: bool = Field(default=False, description="Add what raters were shown: text of the corpus.")
+    names: bool = Field(default=False, description="Add raters' names beside their pseudonyms.")
+    agreement: bool = Field(default=False, description="Add the agreement report.")
+    cleanlab: bool = Field(default=False, description="Add the two tables that cleanlab takes.")
+    neuronpedia: bool = Field(default=False, description="Add the labels in Neuronpedia's shape.")
+
+
+def export(
+    conn: Connection, project_id: str, folder: Path, cfg: ExportConfig, software: str, schema_version: str
+) -> dict[str, Any]:
+    """Writes a project to a folder; the same project gives the same bytes.
+
+    Args:
+        conn: A read transaction.
+        project_id: The project.
+        folder: Empty, missing, or an earlier export.
+        cfg: What to add.
+        software: Name and version of what writes it.
+        schema_version: Of the database.
+
+    Raises:
+        UserError: The folder holds what no export wrote.
+    """
+    bundle = read_bundle(conn, project_id, evidence=cfg.evidence, names=cfg.names)
+    table = judgement_table(bundle, token_counts(conn, project_id) if cfg.agreement else None)
+    soft = soft_labels(table)
+    bundle = with_soft_labels(bundle, soft)
+    extra = other_shapes(bundle, table, cfg)
+    if cfg.agreement:
+        report = findings(table, ReportConfig(), Study(), software)
+        extra |= {"agreement.json": json_text(report).encode(), "agreement.html": page(report).encode()}
+    manifest = writing.write(bundle, folder, software, schema_version, extra)
+    return {
+        "to": str(folder),
+        "n_judgements": len(bundle.judgements),
+        "n_items": len(bundle.items),
+        "n_raters": len(bundle.raters),
+        "n_soft_labels": len(soft),
+        "n_files": len(manifest.files),
+        "manifest_sha256": manifest.sha256,
+        "input_digest": manifest.input_digest,
+        **({"warning": writing.EVIDENCE_NOTE} if cfg.evidence else {}),
+    }
+
+
+def with_soft_labels(bundle: Bundle, soft: tuple[SoftLabelRecord, ...]) -> Bundle:
+    """The bundle with what is derived from it."""
+    return replace(bundle, soft_labels=soft)
+
+
+def other_shapes(bundle: Bundle, table: JudgementTable, cfg: ExportConfig) -> dict[str, bytes]:
+    """Files for other tools, of the latest codebook version that has judgements."""
+    used = [record for record in bundle.codebooks if any(row.codebook_n == record.n for row in table.rows)]
+    if not used:
+        return {}
+    n = used[-1].n
+    codebook = Codebook.model_validate(used[-1].body)
+    files: dict[str, bytes] = {}
+    if cfg.cleanlab:
+        files |= cleanlab.files(table.blind(n), bundle.soft_labels, codebook, n)
+    if cfg.neuronpedia:
+        models = {(one.body["hook_point"], one.body["sae_id"]): one.body["model"] for one in bundle.saes}
+        files[neuronpedia.FILE] = neuronpedia.file(bundle.soft_labels, codebook, models, n)
+    return files
+
+
+def token_counts(conn: Connection, project_id: str) -> dict[str, tuple[int, ...]]:
+    """Number of tokens of every context shown, by hash of the evidence; without evidence that stayed elsewhere."""
+    query = (
+        select(evidence_snapshot.c.sha256, evidence_snapshot.c.body)
+        .join(feature, feature.c.id == evidence_snapshot.c.feature_id)
+        .join(sae_ref, sae_ref.c.id == feature.c.sae_ref_id)
+        .where(sae_ref.c.project_id == project_id, evidence_snapshot.c.body != WITHHELD)
+    )
+    return {
+        row.sha256: tuple(len(context["tokens"]) for context in json.loads(row.body).get("contexts", ()))
+        for row in conn.execute(query)
+    }

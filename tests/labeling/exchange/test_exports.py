@@ -1,0 +1,184 @@
+"""Exports hold everything, come out the same twice, and go into another database and out of it unchanged."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from labeling.database.connection import Database
+from labeling.database.transaction import PROGRAM
+from labeling.exchange import manifest as manifests
+from labeling.exchange.export import ExportConfig, export
+from labeling.exchange.merge import merge
+from labeling.exchange.reading import read
+from sae.errors import UserError
+from tests.labeling.desk import Desk, plan
+
+FACTS = {"saes", "raters", "rounds", "items", "judgements", "skips", "adjudications", "snapshots", "soft_labels"}
+
+
+def test_an_export_goes_into_an_empty_database_and_comes_out_equal(rated: Desk, tmp_path: Path):
+    written(rated, tmp_path / "one", evidence=True)
+    with Database.open(tmp_path / "other.db", create=True) as other:
+        with other.write() as conn:
+            found = merge(conn, read(tmp_path / "one"), PROGRAM, other.now())
+        with other.read() as conn:
+            export(conn, found["project"], tmp_path / "two", ExportConfig(evidence=True), "ClinLens test", "1")
+    for path in sorted((tmp_path / "one").iterdir()):
+        if path.name not in ("audit.jsonl", manifests.FILE):
+            assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+    one, two = (manifests.parsed(tmp_path / name) for name in ("one", "two"))
+    assert one.input_digest == two.input_digest
+
+
+def test_an_export_made_twice_has_the_same_bytes(rated: Desk, tmp_path: Path):
+    written(rated, tmp_path / "one", agreement=True, cleanlab=True, neuronpedia=True)
+    written(rated, tmp_path / "two", agreement=True, cleanlab=True, neuronpedia=True)
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "two").iterdir())
+    assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in names)
+
+
+def test_every_judgement_is_one_row_in_every_format(rated: Desk, tmp_path: Path):
+    found = written(rated, tmp_path / "one")
+    lines = (tmp_path / "one/judgements.jsonl").read_text().splitlines()
+    assert len(lines) == found["n_judgements"] == 12
+    assert parquet.read_table(tmp_path / "one/judgements.parquet").num_rows == 12
+    assert len((tmp_path / "one/judgements.csv").read_text().splitlines()) == 13
+
+
+def test_names_and_text_of_the_corpus_stay_at_home_unless_asked_for(rated: Desk, tmp_path: Path):
+    written(rated, tmp_path / "plain")
+    everything = b"".join(path.read_bytes() for path in (tmp_path / "plain").iterdir())
+    assert b" heart" not in everything
+    assert b"rater." not in everything
+    assert b"Rater 1" not in everything
+    found = written(rated, tmp_path / "full", evidence=True, names=True)
+    assert "text of the corpus" in found["warning"]
+    assert b" heart" in (tmp_path / "full/snapshots.jsonl").read_bytes()
+    assert b"Rater 1" in (tmp_path / "full/raters.jsonl").read_bytes()
+
+
+def test_the_same_export_twice_is_imported_once(rated: Desk, tmp_path: Path):
+    written(rated, tmp_path / "one")
+    with Database.open(tmp_path / "other.db", create=True) as other:
+        with other.write() as conn:
+            first = merge(conn, read(tmp_path / "one"), PROGRAM, other.now())
+        with other.write() as conn:
+            second = merge(conn, read(tmp_path / "one"), PROGRAM, other.now())
+    assert first["new"]["judgement"] == 12
+    assert second["is_known"]
+    assert second["new"] == {}
+
+
+def test_evidence_that_stayed_away_leaves_its_hash(rated: Desk, tmp_path: Path):
+    written(rated, tmp_path / "one")
+    with Database.open(tmp_path / "other.db", create=True) as other:
+        with other.write() as conn:
+            found = merge(conn, read(tmp_path / "one"), PROGRAM, other.now())
+        with other.read() as conn:
+            export(conn, found["project"], tmp_path / "two", ExportConfig(evidence=True), "ClinLens test", "1")
+    assert found["new"]["withheld_snapshot"] == 4
+    assert not (tmp_path / "two/snapshots.jsonl").exists()
+    assert (tmp_path / "one/items.jsonl").read_bytes() == (tmp_path / "two/items.jsonl").read_bytes()
+
+
+def test_two_institutions_are_merged_into_one_table(rated: Desk, tmp_path: Path):
+    with Database.open(tmp_path / "other.db", create=True) as database:
+        other = Desk.of(database, n_raters=2, house="University Hospital")
+        rate(other, n_items=3, n_raters=2)
+        written(other, tmp_path / "theirs")
+    with rated.database.write() as conn:
+        found = merge(conn, read(tmp_path / "theirs"), PROGRAM, rated.database.now())
+    assert found["project"] == rated.project_id
+    written(rated, tmp_path / "both")
+    rows = [json.loads(line) for line in (tmp_path / "both/judgements.jsonl").read_text().splitlines()]
+    assert len(rows) == 12 + 6
+    assert {row["institution"] for row in rows} == {"General Hospital", "University Hospital"}
+    assert {row["codebook"] for row in rows} == {1, 2}
+    assert sorted({row["round"] for row in rows}) == [1, 2]
+
+
+def test_raters_of_two_houses_on_the_same_items_stand_side_by_side(rated: Desk, tmp_path: Path):
+    written(rated, tmp_path / "ours", evidence=True)
+    with Database.open(tmp_path / "other.db", create=True) as other:
+        with other.write() as conn:
+            merge(conn, read(tmp_path / "ours"), PROGRAM, other.now())
+        add_rater_there(other, rated.project_id)
+        with other.read() as conn:
+            export(conn, rated.project_id, tmp_path / "theirs", ExportConfig(), "ClinLens test", "1")
+    with rated.database.write() as conn:
+        found = merge(conn, read(tmp_path / "theirs"), PROGRAM, rated.database.now())
+    assert found["new"] == {"institution": 1, "user_account": 1, "assignment": 1, "judgement": 1, "item": 0}
+    written(rated, tmp_path / "both")
+    assert len((tmp_path / "both/judgements.jsonl").read_text().splitlines()) == 13
+
+
+@pytest.fixture
+def rated(tmp_path: Path):
+    with Database.open(tmp_path / "ours.db", create=True) as database:
+        desk = Desk.of(database, n_raters=3)
+        rate(desk, n_items=4, n_raters=3)
+        yield desk
+
+
+def rate(desk: Desk, n_items: int, n_raters: int) -> None:
+    round_id = desk.open_round(plan(n_items, slots=n_raters)).id
+    for number, rater in enumerate(desk.raters[:n_raters]):
+        for place in range(n_items):
+            held = desk.next(rater, round_id)
+            desk.submit(held, ("disease", "drug", "format")[(number * place) % 3])
+
+
+def written(desk: Desk, folder: Path, **asked: bool) -> dict:
+    with desk.database.read() as conn:
+        return export(conn, desk.project_id, folder, ExportConfig(**asked), "ClinLens test", "1")
+
+
+def add_rater_there(database: Database, project_id: str) -> None:
+    from sqlalchemy import insert, select
+
+    from labeling.database import accounts, audit, schema
+    from labeling.identifiers import canonical, new_id, sha256
+
+    answers = {"category": "drug"}
+    with database.write() as conn:
+        house = accounts.add_institution(conn, PROGRAM, "University Hospital")
+        rater = accounts.add_user(conn, PROGRAM, login="x.y", display_name="X Y", institution_id=house.id)
+        item = conn.execute(select(schema.item).order_by(schema.item.c.id)).first()
+        held = {
+            "id": new_id(), "item_id": item.id, "round_id": item.round_id, "rater_id": rater.id, "slot": 99, "stratum": "irr_fixed",
+            "state": "submitted", "reason": "{}", "created_at": database.now(),
+        }  # fmt: skip
+        conn.execute(insert(schema.assignment), held)
+        version = conn.execute(select(schema.codebook_version.c.id)).scalar_one()
+        row = {
+            "id": new_id(), "assignment_id": held["id"], "revision": 1, "codebook_version_id": version,
+            "snapshot_sha256": item.snapshot_sha256, "body": canonical(answers), "body_sha256": sha256(answers), "active_ms": 1,
+            "wall_ms": 1, "has_seen_explanation": 0, "is_late": 0, "submitted_at": database.now(), "client_uuid": new_id(),
+        }  # fmt: skip
+        audit.record(conn, schema.judgement, row, project_id, PROGRAM, "judgement_submitted")
+
+
+@pytest.mark.parametrize("name", ["judgements.jsonl", "codebook-1.json", "raters.jsonl", "soft_labels.csv"])
+def test_a_changed_file_is_refused_by_its_hash(rated: Desk, tmp_path: Path, name: str):
+    written(rated, tmp_path / "one")
+    path = tmp_path / "one" / name
+    path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+    with pytest.raises(UserError, match=r"has the hash .* it was changed after the export"):
+        read(tmp_path / "one")
+
+
+def test_a_file_too_many_or_too_few_is_refused(rated: Desk, tmp_path: Path):
+    written(rated, tmp_path / "one")
+    (tmp_path / "one/extra.txt").write_text("x")
+    with pytest.raises(UserError, match="manifest does not list"):
+        read(tmp_path / "one")
+    (tmp_path / "one/extra.txt").unlink()
+    (tmp_path / "one/skips.jsonl").unlink()
+    with pytest.raises(UserError, match="is missing, expected every file the manifest lists"):
+        read(tmp_path / "one")
+    (tmp_path / "one/manifest.json").unlink()
+    with pytest.raises(UserError, match=r"holds no manifest.json, expected a folder"):
+        read(tmp_path / "one")
