@@ -85,7 +85,7 @@ def record(
     append(conn, project_id, actor, action, object_of(table, whole), after=whole, detail=detail)
 
 
-def object_of(table: Table, row: Mapping[str, Any]) -> str:
+def object_of(table: Table, row: Mapping[str, Any] | RowMapping) -> str:
     """The name of a row in events."""
     return f"{table.name}:{row[next(iter(table.primary_key.columns)).name]}"
 
