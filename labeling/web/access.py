@@ -6,6 +6,8 @@
 - `lead`, `rater`, `senior`, `analyst`: in the project that the path leads to. A round, an item, an assignment and a codebook
   lead to theirs; an assignment only to its own rater.
 
+Pages with others' judgements (`unblinds`) are closed to whoever rates in a round that is still open, whatever else they are.
+
 Who has no role at all in a project is told that there is no such thing; who has another one, that it is not for them.
 """
 
@@ -35,10 +37,10 @@ UNKNOWN = "There is no such thing, or none that you may know of."
 class Allow:
     """The dependency that lets some roles pass."""
 
-    def __init__(self, *rights: Right, of: Kind | None = None) -> None:
+    def __init__(self, *rights: Right, of: Kind | None = None, unblinds: bool = False) -> None:
         if not rights or (of is None) != IN_A_PROJECT.isdisjoint(rights):
             raise TypeError(f"a route for {rights} of {of}: roles in a project need a kind of object, others have none")
-        self.rights, self.of = frozenset(rights), of
+        self.rights, self.of, self.unblinds = frozenset(rights), of, unblinds
 
     def __call__(self, request: Request) -> Visit | None:
         """The visit; None of somebody who is not signed in, where that is allowed.
@@ -66,6 +68,8 @@ class Allow:
         mine = {"anyone", *visit.roles, *(["administrator"] if visit.user.is_administrator else [])}
         if mine.isdisjoint(self.rights):
             raise Refusal(403, "not_allowed", "This is not for your role. Ask the lead of the project.")
+        if self.unblinds:
+            refuse_who_still_rates(visit)
         return visit
 
 
@@ -98,6 +102,26 @@ def in_project(visit: Visit, kind: Kind, object_id: str) -> Visit:
     if not project_id or not mine:
         raise Refusal(404, "not_found", UNKNOWN)
     return Visit(visit.user, visit.session, visit.database, visit.has_report, visit.now, project_id, mine)
+
+
+def refuse_who_still_rates(visit: Visit) -> None:
+    """Keeps others' answers from whoever is still to give their own, whatever else they are in the project.
+
+    Raises:
+        Refusal: They rate in a round that is not closed.
+    """
+    round_, rater = schema.round_, schema.round_rater
+    query = (
+        select(round_.c.title)
+        .join(rater, rater.c.round_id == round_.c.id)
+        .where(round_.c.project_id == visit.project, rater.c.user_id == visit.user.id, round_.c.state != "closed")
+    )
+    with visit.database.read() as conn:
+        title = conn.execute(query.limit(1)).scalar_one_or_none()
+    if title is not None:
+        raise Refusal(
+            403, "still_blind", f"You rate in “{title}”: what others said is shown to you when that round is closed."
+        )
 
 
 def project_of(conn: Connection, kind: Kind, object_id: str, user_id: str) -> str | None:

@@ -23,7 +23,7 @@ from labeling.web.visit import Visit
 pages = APIRouter(include_in_schema=False)
 api = APIRouter(prefix="/api/v1", route_class=KeptRoute)
 ROUTERS = (pages, api)
-Reader = Annotated[Visit, Depends(Allow("analyst", "lead", of="project"))]
+Reader = Annotated[Visit, Depends(Allow("analyst", "lead", of="project", unblinds=True))]
 Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Codebook version; the most used one if unset.")]
 SHOWN_FIRST = (
     "alpha_nominal", "alpha_ordinal", "alpha_masi", "alpha_jaccard", "ac1", "ac2_quadratic", "fleiss_pi",

@@ -8,7 +8,7 @@ from pydantic import Field
 from sqlalchemy import select
 from starlette.responses import Response
 
-from labeling.database import accounts
+from labeling.database import accounts, integrity
 from labeling.database.schema import audit_event
 from labeling.web.access import Allow
 from labeling.web.pages import page
@@ -19,7 +19,7 @@ from sae.config import Settings
 pages = APIRouter(include_in_schema=False)
 api = APIRouter(prefix="/api/v1", route_class=KeptRoute)
 ROUTERS = (pages, api)
-Reader = Annotated[Visit, Depends(Allow("lead", "analyst", of="project"))]
+Reader = Annotated[Visit, Depends(Allow("lead", "analyst", of="project", unblinds=True))]
 PAGE = 100
 Before = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only events before this one.")]
 
@@ -81,7 +81,5 @@ def list_events(visit: Reader, before: Before = None) -> list[Event]:
 @api.get("/projects/{project_id}/audit/check")
 def check(visit: Reader) -> Check:
     """Recomputes the chain, and judgements, evidence and codebooks that it speaks of."""
-    from labeling.database import integrity
-
     with visit.database.read() as conn:
-        return Check(problems=[str(one) for one in integrity.verify(conn, visit.project)])
+        return Check(problems=[f"{one.place}: {one.sentence}" for one in integrity.verify(conn)])
