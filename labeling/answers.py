@@ -5,7 +5,7 @@ The sentences name the field and the rule, never the rater's words.
 
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from labeling.codebook import CANNOT_JUDGE, Codebook, Question
 from labeling.evidence import Snapshot
@@ -74,12 +74,10 @@ def category_of(question: Question, answer: Any) -> str:
 def concepts_of(question: Question, answer: Any, codebook: Codebook) -> dict[str, Any]:
     """A set of codes and the rater's own words."""
     codes = answer.get("codes", []) if isinstance(answer, Mapping) else None
-    is_list = isinstance(codes, list) and all(isinstance(code, str) for code in codes)
-    if not isinstance(answer, Mapping) or not set(answer) <= {"codes", "words"} or not is_list:
+    if not isinstance(answer, Mapping) or not set(answer) <= {"codes", "words"} or not is_words(codes):
         raise UserError(
             f"`{question.name}` is malformed, expected a list `codes` and a text `words`. Send the form again."
         )
-    assert codes is not None  # noqa: S101 - the line above says so
     known = {term.code for term in codebook.vocabulary.terms} if codebook.vocabulary else set()
     if len(codes) > MAX_CODES or not known.issuperset(codes):
         raise UserError(
@@ -87,6 +85,11 @@ def concepts_of(question: Question, answer: Any, codebook: Codebook) -> dict[str
             "Choose them from the list."
         )
     return {"codes": sorted(set(codes)), "words": text_of(question, answer.get("words", ""))}
+
+
+def is_words(value: Any) -> TypeGuard[list[str]]:
+    """Whether something is a list of texts."""
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def text_of(question: Question, answer: Any) -> str:
@@ -121,10 +124,10 @@ def rationale_of(question: Question, answer: Any, lengths: list[int]) -> dict[st
 
 def span_of(question: Question, span: Any, lengths: list[int]) -> tuple[int, int, int]:
     """Context, first token and one past the last of a cited passage."""
-    values = [span.get(name) for name in ("context", "start", "end")] if isinstance(span, Mapping) else []
-    if len(values) != 3 or not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+    found = span if isinstance(span, Mapping) else {}
+    context, start, end = (found.get(name) for name in ("context", "start", "end"))
+    if type(context) is not int or type(start) is not int or type(end) is not int:
         raise UserError(f"`{question.name}` has a malformed passage, expected context, start and end. Mark it again.")
-    context, start, end = values
     if not 0 <= context < len(lengths) or not 0 <= start < end <= lengths[context]:
         raise UserError(
             f"`{question.name}` cites words that are not in the evidence, expected some of it. Mark them again."

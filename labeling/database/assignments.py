@@ -54,7 +54,7 @@ class Assignment:
     stratum: str
     """Never shown to a rater."""
     reason: str
-    """Why this one; never shown to a rater."""
+    """Why this one, as JSON with a sentence; never shown to a rater."""
     skip_reason: str | None
 
 
@@ -106,16 +106,26 @@ def next_assignment(conn: Connection, actor: Actor, round_id: str) -> Assignment
         return prolong(conn, found, held)
     if (returned := take_back(conn, found, rater_id, ("expired",))) is not None:
         return returned
-    fit = candidates.candidates_of(conn, found, rater_id)
-    last = candidates.recent(conn, round_id, rater_id)
+    if (given := chosen(conn, found, rater_id)) is not None:
+        return given
+    return take_back(conn, found, rater_id, ("released",)) or nothing_left(conn, found, rater_id)
+
+
+def chosen(conn: Connection, found: Round, rater_id: str) -> Assignment | None:
+    """The policy's choice among the candidates, or its next one where another rater was faster."""
+    book = projects.codebook_of(conn, found.codebook_version_id).codebook
+    categories = [category.code for category in book.question(book.primary).categories]
+    fit = candidates.candidates_of(conn, found, rater_id, categories)
+    history = candidates.history_of(conn, found.id, rater_id, found.settings.queue.family_gap)
+    rater = candidates.rater_of(rater_id, len(categories))
     while fit:
-        choice = policy.choose(fit, last, found.settings.queue, seed_of(conn, found, rater_id))
-        if choice is None:
-            break
-        if (given := give(conn, found, rater_id, choice.item_id, choice.reason)) is not None:
+        choice = policy.choose(fit, rater, history, found.settings.queue, found.seed)
+        if isinstance(choice, policy.Empty):
+            return None
+        if (given := give(conn, found, rater_id, choice)) is not None:
             return given
         fit = [candidate for candidate in fit if candidate.item_id != choice.item_id]
-    return take_back(conn, found, rater_id, ("released",)) or nothing_left(conn, found, rater_id)
+    return None
 
 
 def rater_of(actor: Actor) -> str:
@@ -123,14 +133,6 @@ def rater_of(actor: Actor) -> str:
     if actor.user_id is None:
         raise NotAllowed("Nobody is signed in, expected a rater. Sign in first.")
     return actor.user_id
-
-
-def seed_of(conn: Connection, found: Round, rater_id: str) -> str:
-    """The seed of one draw: the same whenever the rater stands at the same point."""
-    n_had = conn.execute(
-        select(func.count()).where(assignment.c.rater_id == rater_id, assignment.c.round_id == found.id)
-    ).scalar_one()
-    return f"{found.seed} {rater_id} {n_had}"
 
 
 def obstacle_of(conn: Connection, found: Round, rater_id: str) -> Empty | None:
@@ -175,8 +177,9 @@ def nothing_left(conn: Connection, found: Round, rater_id: str) -> Empty:
     return Empty("Every feature of this round is rated.")
 
 
-def give(conn: Connection, found: Round, rater_id: str, item_id: str, reason: str) -> Assignment | None:
+def give(conn: Connection, found: Round, rater_id: str, choice: policy.Choice) -> Assignment | None:
     """Gives an item to a rater, unless somebody was faster."""
+    item_id = choice.item_id
     row = conn.execute(
         select(item).where(item.c.id == item_id, item.c.is_free == 1).with_for_update(skip_locked=True)
     ).one_or_none()
@@ -194,7 +197,7 @@ def give(conn: Connection, found: Round, rater_id: str, item_id: str, reason: st
         "state": "open",
         "lease_until": lease_end(conn, found),
         "version": 1,
-        "reason": reason,
+        "reason": canonical({"sentence": choice.sentence, **choice.reason}),
         "created_at": now(conn),
     }
     try:
@@ -203,7 +206,7 @@ def give(conn: Connection, found: Round, rater_id: str, item_id: str, reason: st
     except exc.IntegrityError:  # the constraint, not this code, is what keeps two raters from one slot
         return None
     standing.hold(conn, item_id)
-    detail = {"item": item_id, "snapshot": row.snapshot_sha256, "reason": reason}
+    detail = {"item": item_id, "snapshot": row.snapshot_sha256, "step": choice.step}
     audit.append(conn, found.project_id, Actor(rater_id), "evidence_shown", f"assignment:{values['id']}", detail=detail)
     return assignment_of(conn, values["id"])
 

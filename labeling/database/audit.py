@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select, text
+from sqlalchemy import Connection, RowMapping, Table, insert, select, text
 
 from labeling.database import schema
 from labeling.database.transaction import Actor, Event, of
@@ -85,7 +85,7 @@ def record(
     append(conn, project_id, actor, action, object_of(table, whole), after=whole, detail=detail)
 
 
-def object_of(table: Table, row: Mapping[str, Any]) -> str:
+def object_of(table: Table, row: Mapping[str, Any] | RowMapping) -> str:
     """The name of a row in events."""
     return f"{table.name}:{row[next(iter(table.primary_key.columns)).name]}"
 
@@ -162,7 +162,7 @@ def hash_of(values: list[Any]) -> str:
     return hashlib.sha256(canonical(values).encode()).hexdigest()
 
 
-def events_of(conn: Connection, project_id: str, *, after: int = 0) -> Iterator[Mapping[str, Any]]:
+def events_of(conn: Connection, project_id: str, *, after: int = 0) -> Iterator[RowMapping]:
     """The events of a chain, in order."""
     event = schema.audit_event
     rows = conn.execution_options(yield_per=10_000).execute(

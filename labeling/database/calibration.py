@@ -1,11 +1,10 @@
 """Calibration: a rater's answers beside the known ones, and the gate before the main round.
 
-The gate opens when the rater has had every item and the lower end of the Wilson interval of their accuracy on the
-primary field is at the target; else the calibration is to be repeated. They see how they did only when everybody has.
+The gate opens when the rater has had every item and their accuracy on the primary field reaches the target
+(`labeling.gates`); else the calibration is to be repeated. They see how they did only when everybody has finished.
 """
 
 import json
-import math
 from typing import NamedTuple
 
 from sqlalchemy import Connection, exists, func, select, update
@@ -15,9 +14,8 @@ from labeling.database.errors import NotAllowed
 from labeling.database.rounds import Round, round_of
 from labeling.database.schema import assignment, gold, item, judgement, judgement_label, round_rater
 from labeling.database.transaction import PROGRAM, Actor
+from labeling.gates import rater_gate
 from labeling.identifiers import canonical
-
-Z = 1.959963984540054
 
 
 class Against(NamedTuple):
@@ -26,8 +24,9 @@ class Against(NamedTuple):
     n: int
     """Items with a known answer that they judged."""
     n_right: int
-    lower: float
-    """End of the 95 % interval of their accuracy (Wilson)."""
+    sentence: str
+    """The gate's, with accuracy and interval."""
+    is_passed: bool
 
 
 class Feedback(NamedTuple):
@@ -53,7 +52,7 @@ def refresh_gate(conn: Connection, round_row: Round, rater_id: str) -> None:
     if conn.execute(left).scalar_one():
         return
     found = against_gold(conn, round_row, rater_id)
-    gate = "passed" if found.n == 0 or found.lower >= round_row.settings.gate_target else "repeat"
+    gate = "passed" if found.is_passed or found.n == 0 else "repeat"
     conn.execute(
         update(round_rater)
         .where(round_rater.c.round_id == round_row.id, round_rater.c.user_id == rater_id)
@@ -102,17 +101,8 @@ def against_gold(conn: Connection, round_row: Round, rater_id: str) -> Against:
     known = [(json.loads(row.body).get(primary), row.value) for row in conn.execute(query)]
     pairs = [(right, said) for right, said in known if right is not None]
     n_right = sum(right == said for right, said in pairs)
-    return Against(len(pairs), n_right, wilson_lower(n_right, len(pairs)))
-
-
-def wilson_lower(n_right: int, n: int) -> float:
-    """The lower end of the 95 % interval of a share. Source: Wilson 1927."""
-    if n == 0:
-        return 0.0
-    share, z2 = n_right / n, Z * Z
-    middle = share + z2 / (2 * n)
-    spread = Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return (middle - spread) / (1 + z2 / n)
+    said = rater_gate(n_right, len(pairs), round_row.settings.queue)
+    return Against(len(pairs), n_right, said.sentence, said.is_passed)
 
 
 def is_over(conn: Connection, round_id: str) -> bool:

@@ -8,15 +8,20 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from sqlalchemy import Connection, Select, exists, func, select, update
 
 from labeling.database import roles
 from labeling.database.rounds import Round
 from labeling.database.schema import IS_FREE, assignment, feature, item, round_rater, snapshot_document
+from labeling.database.standing import SKILL
 from labeling.database.transaction import now
-from labeling.policy import Candidate
+from labeling.eligibility import History, Rater, Served
+from labeling.identifiers import moment
+from labeling.pool import Candidate
 
 WINDOW = 32
 """Items of a stratum among which the policy chooses."""
@@ -30,7 +35,7 @@ class Window(NamedTuple):
     """Where the next search may begin."""
 
 
-def candidates_of(conn: Connection, round_: Round, rater_id: str) -> list[Candidate]:
+def candidates_of(conn: Connection, round_: Round, rater_id: str, categories: Sequence[str]) -> list[Candidate]:
     """Candidates of every stratum, and the rater's cursors brought forward."""
     strata = strata_of(conn, round_.id)
     last_place = conn.execute(select(func.max(item.c.place)).where(item.c.round_id == round_.id)).scalar_one() or 0
@@ -39,15 +44,15 @@ def candidates_of(conn: Connection, round_: Round, rater_id: str) -> list[Candid
     ).scalar_one()
     cursors = json.loads(written)
     fit = eligible(conn, round_, rater_id)
-    found = [candidate_of(row) for row in conn.execute(due_retests(conn, fit, rater_id))]
+    found = [candidate_of(row, categories) for row in conn.execute(due_retests(conn, fit, rater_id))]
     for stratum in strata:
         start = cursors.get(stratum, first_place(round_.seed, rater_id, stratum, last_place))
-        window = window_of(conn, fit.where(item.c.stratum == stratum), start)
+        window = window_of(conn, fit.where(item.c.stratum == stratum), start, categories)
         cursors[stratum] = window.cursor
         found += window.candidates
         if stratum == "adaptive":
             begun = fit.where(item.c.stratum == stratum, item.c.n_submitted > 0)
-            found += window_of(conn, begun, window.cursor).candidates
+            found += window_of(conn, begun, window.cursor, categories).candidates
     if json.dumps(cursors) != written:
         key = (round_rater.c.round_id == round_.id, round_rater.c.user_id == rater_id)
         conn.execute(update(round_rater).where(*key).values(cursors=json.dumps(cursors)))
@@ -73,7 +78,7 @@ def first_place(seed: int, rater_id: str, stratum: str, last_place: int) -> int:
     return int.from_bytes(digest[:8], "big") % (last_place + 1)
 
 
-def eligible(conn: Connection, round_: Round, rater_id: str) -> Select[Any]:
+def eligible(conn: Connection, round_: Round, rater_id: str) -> Select[*tuple[Any, ...]]:
     """Items with a free slot that this rater has not had in this round and may judge."""
     had = exists().where(
         assignment.c.item_id == item.c.id, assignment.c.rater_id == rater_id, assignment.c.round_id == round_.id
@@ -81,7 +86,7 @@ def eligible(conn: Connection, round_: Round, rater_id: str) -> Select[Any]:
     query = (
         select(
             item.c.id, item.c.stratum, item.c.state, item.c.place, item.c.n_submitted, item.c.slots, item.c.detail,
-            item.c.posterior, feature.c.family, item.c.feature_id,
+            item.c.n_held, feature.c.family,
         )
         .join(feature, feature.c.id == item.c.feature_id)
         .where(item.c.round_id == round_.id, IS_FREE, ~had)
@@ -101,36 +106,61 @@ def eligible(conn: Connection, round_: Round, rater_id: str) -> Select[Any]:
     return query
 
 
-def due_retests(conn: Connection, fit: Select[Any], rater_id: str) -> Select[Any]:
+def due_retests(conn: Connection, fit: Select[*tuple[Any, ...]], rater_id: str) -> Select[*tuple[Any, ...]]:
     """The rater's own items whose time has come once more."""
     return fit.where(item.c.only_for == rater_id, item.c.due_at <= now(conn)).order_by(item.c.due_at).limit(WINDOW)
 
 
-def window_of(conn: Connection, fit: Select[Any], start: int) -> Window:
+def window_of(conn: Connection, fit: Select[*tuple[Any, ...]], start: int, categories: Sequence[str]) -> Window:
     """The next items from a place on, round to the beginning where there are too few."""
     query = fit.where(item.c.only_for.is_(None)).order_by(item.c.place)
     rows = list(conn.execute(query.where(item.c.place > start).limit(WINDOW)))
     first = rows[0].place - 1 if rows else 0
     if len(rows) < WINDOW:
         rows += conn.execute(query.where(item.c.place <= start).limit(WINDOW - len(rows)))
-    return Window([candidate_of(row) for row in rows], first)
+    return Window([candidate_of(row, categories) for row in rows], first)
 
 
-def candidate_of(row: Any) -> Candidate:
-    """A row of `eligible`, for the policy."""
-    distribution = json.loads(row.detail).get("distribution", {}) if row.stratum != "detection" else {}
-    return Candidate(row.id, row.stratum, row.family, row.n_submitted, distribution)
+def candidate_of(row: Any, categories: Sequence[str]) -> Candidate:
+    """A row of `eligible`, for the policy; to it a detection task is one of many that are rated once."""
+    known = json.loads(row.detail).get("distribution", {}) if row.n_submitted else {}
+    posterior = tuple(known.get(category, 0.0) for category in categories) if known else flat(len(categories))
+    return Candidate(
+        item_id=row.id,
+        stratum="single" if row.stratum == "detection" else row.stratum,
+        family=row.family,
+        posterior=posterior,
+        n_judgements=row.n_submitted,
+        n_open=row.n_held - row.n_submitted,
+        slots=row.slots,
+    )
 
 
-def recent(conn: Connection, round_id: str, rater_id: str, n: int = 20) -> list[tuple[str, str]]:
-    """(stratum, family) of a rater's last items in a round, newest first."""
+def flat(n: int) -> tuple[float, ...]:
+    """What is known of an item that nobody has judged."""
+    return (1 / n,) * n
+
+
+def history_of(conn: Connection, round_id: str, rater_id: str, gap: int) -> History:
+    """What a rater was given in a round: how much, and the last items, newest last."""
+    mine = (assignment.c.rater_id == rater_id, assignment.c.round_id == round_id)
     query = (
-        select(item.c.stratum, feature.c.family)
+        select(item.c.id, feature.c.family, item.c.stratum)
         .select_from(assignment)
         .join(item, item.c.id == assignment.c.item_id)
         .join(feature, feature.c.id == item.c.feature_id)
-        .where(assignment.c.rater_id == rater_id, assignment.c.round_id == round_id)
+        .where(*mine)
         .order_by(assignment.c.id.desc())
-        .limit(n)
+        .limit(max(gap, 1))
     )
-    return [(row.stratum, row.family) for row in conn.execute(query)]
+    recent = tuple(Served(*row) for row in conn.execute(query))[::-1]
+    n_served = conn.execute(select(func.count()).where(*mine)).scalar_one()
+    return History(recent=recent, n_served=n_served, today=moment(now(conn)).toordinal())
+
+
+def rater_of(rater_id: str, n_categories: int) -> Rater:
+    """A rater of whom no more is known than of any other."""
+    wrong = (1 - SKILL) / (n_categories - 1)
+    confusion = np.full((n_categories, n_categories), wrong)
+    np.fill_diagonal(confusion, SKILL)
+    return Rater(rater_id, confusion)

@@ -288,10 +288,10 @@ item = Table(
     Index("ix_item_snapshot", "snapshot_sha256"),
 )
 """`place`: its place in the round's random order, none of a retest. `is_free`: 1 while the item wants another rater and
-has a slot for one. `n_held`: slots taken, `n_submitted` of them with a judgement. `n_extra`: how many of the slots were added because the
-raters disagreed. `retest_of`, `only_for`, `due_at`: the
-same feature once more for the rater who had it, after that time. `detail`: label and contexts of a detection task,
-the distribution over the primary field's categories."""
+has a slot for one. `n_held`: slots taken, `n_submitted` of them with a judgement. `n_extra`: how many of the slots were
+added because the raters disagreed. `retest_of`, `only_for`, `due_at`: the same feature once more for the rater who had
+it, after that time. `detail`: label and contexts of a detection task, the distribution over the primary field's
+categories."""
 
 IS_FREE = literal_column("item.is_free") == literal_column("1")
 """Written out, since SQLite takes a partial index only where it reads the same words."""

@@ -8,6 +8,7 @@ import secrets
 from typing import NamedTuple
 
 import pyotp
+from pyotp.totp import TOTP
 from sqlalchemy import Connection, select
 
 from labeling.database import accounts, audit
@@ -35,7 +36,7 @@ def enrol(conn: Connection, actor: Actor, user_id: str) -> Enrolment:
     accounts.keep(conn, user_id, totp_secret=secret, totp_confirmed=0, totp_last_step=0)
     audit.append(conn, audit.SYSTEM, actor, "second_factor_enrolled", f"user:{user_id}")
     login = accounts.user_of(conn, user_id).login
-    return Enrolment(secret, pyotp.TOTP(secret).provisioning_uri(name=login, issuer_name="ClinLens"))
+    return Enrolment(secret, TOTP(secret).provisioning_uri(name=login, issuer_name="ClinLens"))
 
 
 def confirm(conn: Connection, actor: Actor, user_id: str, code: str) -> tuple[str, ...]:
@@ -79,7 +80,7 @@ def accepts(conn: Connection, user_id: str, code: str) -> bool:
     ).one_or_none()
     if row is None or row.totp_secret is None:
         return False
-    totp, step = pyotp.TOTP(row.totp_secret), int(moment(now(conn)).timestamp()) // STEP_S
+    totp, step = TOTP(row.totp_secret), int(moment(now(conn)).timestamp()) // STEP_S
     for tried in (step - 1, step, step + 1):
         if tried > row.totp_last_step and hmac.compare_digest(totp.at(tried * STEP_S), code.strip()):
             accounts.keep(conn, user_id, totp_last_step=tried)

@@ -10,28 +10,8 @@ import psutil
 from sae.errors import UserError
 
 NETWORK = frozenset(
-    [
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb",
-        "smb2",
-        "smb3",
-        "smbfs",
-        "afs",
-        "9p",
-        "ceph",
-        "glusterfs",
-        "lustre",
-        "gpfs",
-        "beegfs",
-        "fuse.sshfs",
-        "fuse.glusterfs",
-        "fuse.s3fs",
-        "fuse.rclone",
-        "davfs",
-        "fuse.davfs2",
-    ]
+    "nfs nfs4 cifs smb smb2 smb3 smbfs afs 9p ceph glusterfs lustre gpfs beegfs davfs fuse.sshfs fuse.glusterfs "  # noqa: SIM905 - words read better than a column of texts
+    "fuse.s3fs fuse.rclone fuse.davfs2".split()
 )
 """File systems of other machines, whose locks SQLite cannot trust (https://sqlite.org/wal.html: "all processes using a
 database must be on the same host computer")."""
@@ -52,7 +32,7 @@ class WriteLock:
         """
         if self.file is not None:
             return
-        file = open(self.path, "a+", opener=private)
+        file = open(self.path, "a+", opener=private)  # noqa: SIM115 - it is held as long as the database is open
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -22,6 +22,7 @@ from labeling.database.rounds import Round
 from labeling.database.schema import assignment, item, judgement, judgement_label
 from labeling.identifiers import canonical
 from labeling.round_settings import RoundSettings
+from labeling.stopping import verdict
 
 MOVING = ("open", "rated", "escalated", "consensus", "ambiguous")
 """States that a judgement may change; a quarantined, stale, adjudicated or locked item stays as it is."""
@@ -58,19 +59,23 @@ def standing_of(stratum: str, now: Standing, n_submitted: int, posterior: float,
     """
     if stratum not in ("irr_fixed", "adaptive"):
         return now._replace(state="rated" if n_submitted >= now.slots else "open")
-    policy, is_sure = settings.queue, posterior >= settings.queue.stop_posterior
-    base = now.slots - now.n_extra
-    if stratum == "adaptive" and is_sure and n_submitted >= policy.min_judgements:
-        return now._replace(state="consensus")
-    if n_submitted < now.slots:
-        return now._replace(state="escalated" if now.n_extra else "open")
-    if is_sure:
-        return now._replace(state="consensus")
-    if stratum == "adaptive" and not now.n_extra and base < policy.max_judgements:
-        return Standing("open", now.slots + 1, 0)
-    if not now.n_extra and settings.n_extra_blind:
-        return Standing("escalated", now.slots + settings.n_extra_blind, settings.n_extra_blind)
-    return now._replace(state="ambiguous")
+    waiting = now._replace(state="escalated" if now.n_extra else "open")
+    policy = settings.queue
+    if stratum == "irr_fixed":
+        if n_submitted < now.slots:
+            return waiting
+        policy = policy.model_copy(update={"max_judgements": now.slots - now.n_extra})
+    said = verdict(n_submitted, posterior, now.n_extra // policy.extra_judgements, policy)
+    match said.state:
+        case "settled":
+            return now._replace(state="consensus")
+        case "open":
+            return waiting._replace(slots=max(now.slots, n_submitted + 1))
+        case "escalate":
+            extra = policy.extra_judgements
+            return Standing("escalated", now.slots + extra, now.n_extra + extra)
+        case "adjudicate":
+            return now._replace(state="ambiguous")
 
 
 def posterior_of(

@@ -203,7 +203,7 @@ def is_drawn(round_row: Round, found: Assignment) -> bool:
 
 def plan_retest(conn: Connection, found: Assignment, place: Any, round_row: Round) -> None:
     """The same evidence once more for the same rater, after the wash-out."""
-    due = timestamp(moment(now(conn)) + timedelta(days=round_row.settings.washout_days))
+    due = timestamp(moment(now(conn)) + timedelta(days=round_row.settings.queue.retest_after_days))
     row = {
         "id": new_id(), "round_id": found.round_id, "feature_id": place.feature_id, "snapshot_sha256": place.snapshot_sha256,
         "stratum": "retest", "slots": 1, "retest_of": found.item_id, "only_for": found.rater_id, "due_at": due,
