@@ -226,26 +226,13 @@ project_option = click.option("--project", metavar="ID", help="Id or name of the
     help="Add files in another tool's shape; may be repeated.",
 )
 @as_json
-def labels_export_verb(  # noqa: PLR0913 - one for each option
-    where: str,
-    target: Path,
-    project: str | None,
-    evidence: bool,
-    names: bool,
-    agreement: bool,
-    shapes: tuple[str, ...],
-    as_json: bool,
+def labels_export_verb(
+    where: str, target: Path, project: str | None, shapes: tuple[str, ...], as_json: bool, **added: bool
 ) -> None:
     from clinlens.labels import export_labels
     from labeling.exchange.export import ExportConfig
 
-    cfg = ExportConfig(
-        evidence=evidence,
-        names=names,
-        agreement=agreement,
-        cleanlab="cleanlab" in shapes,
-        neuronpedia="neuronpedia" in shapes,
-    )
+    cfg = ExportConfig(**added, cleanlab="cleanlab" in shapes, neuronpedia="neuronpedia" in shapes)
     show(export_labels(where, target, project, cfg), as_json)
 
 
@@ -308,33 +295,24 @@ def labels_merge_verb(where: str, sources: tuple[str, ...], project: str | None,
     "--bootstraps", type=click.IntRange(min=100), default=2000, show_default=True, help="Resamples of the items."
 )
 @as_json
-def agreement_verb(  # noqa: PLR0913 - one for each option
-    where: str,
-    report: Path | None,
-    study: Path | None,
-    codebook: int | None,
-    project: str | None,
-    level: Any,
-    categories: str | None,
-    items: str | None,
-    seed: int,
-    bootstraps: int,
-    as_json: bool,
-) -> None:
+def agreement_verb(where: str, seed: int, bootstraps: int, as_json: bool, **asked: Any) -> None:
     from clinlens import agreement_report
 
+    of_judgements = {name: asked[name] for name in ("report", "study", "codebook", "project")}
     if not agreement_report.is_table(where):
         from labeling.report.config import ReportConfig
 
-        cfg = ReportConfig(n_bootstraps=bootstraps, seed=seed, codebook=codebook)
-        found = agreement_report.make(where, project, cfg, study, report)
+        cfg = ReportConfig(n_bootstraps=bootstraps, seed=seed, codebook=of_judgements.pop("codebook"))
+        found = agreement_report.make(where, cfg, **of_judgements)
         show_lines(found, agreement_report.lines(found), as_json)
         return
     from clinlens.agreement import TableQuestion, lines, table_agreement
     from labeling.bootstrap import BootstrapConfig
 
-    agreement_report.refuse_options(report, study, codebook, project)
-    question = TableQuestion(level, categories, items, BootstrapConfig(n_bootstraps=bootstraps, seed=seed))
+    agreement_report.refuse_options(of_judgements)
+    question = TableQuestion(
+        asked["level"], asked["categories"], asked["items"], BootstrapConfig(n_bootstraps=bootstraps, seed=seed)
+    )
     found = table_agreement(Path(where), question)
     show_lines(found, lines(found), as_json)
 

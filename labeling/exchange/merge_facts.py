@@ -57,6 +57,7 @@ def item_row(target: Target, one: ItemRecord) -> dict[str, Any]:
         "snapshot_sha256": one.snapshot_sha256,
         "stratum": one.stratum,
         "slots": one.slots,
+        "n_extra": one.n_extra,
         "place": one.place,
         "state": one.state,
         "is_free": 0,
