@@ -28,9 +28,9 @@ from labeling.evidence import Snapshot
 from labeling.round_settings import RoundSettings
 from sae.errors import UserError
 
-N_CALIBRATION, N_FIXED, N_ADAPTIVE, N_GOLD = 16, 40, 40, 6
+N_CALIBRATION, N_FIXED, N_ADAPTIVE, N_GOLD = 16, 60, 60, 6
 WEEKS = 8
-PEOPLE = (
+PEOPLE: tuple[tuple[str, str, roles.Role, str], ...] = (
     ("lead.demo", "Lea Lead", "lead", "internal medicine"),
     ("rater.one", "Rae One", "rater", "cardiology"),
     ("rater.two", "Tom Two", "rater", "emergency medicine"),
@@ -164,7 +164,7 @@ def fill(database: Database, calendar: Calendar, run_folder: Path, seed: int) ->
             codebook_version_id=version.id, items=plans["main"], rater_ids=[*raters, *everybody],
             settings=RoundSettings(retest_share=0.25),
         )  # fmt: skip
-    for n_items in (30, 20, None):
+    for n_items in (14, 12, 10):
         n_judgements += sum(work(database, calendar, one, main.id, codebook, n_items) for one in cast[:-1])
         calendar.go(weeks=2)
     with database.write() as conn:
@@ -176,7 +176,7 @@ def fill(database: Database, calendar: Calendar, run_folder: Path, seed: int) ->
     return Demo(project.id, main.id, n_judgements, invitations)
 
 
-def add_people(conn: Any, project_id: str) -> list[tuple[accounts.User, str]]:
+def add_people(conn: Any, project_id: str) -> list[tuple[accounts.User, roles.Role]]:
     """Those who will sign in; the lead administers."""
     house = accounts.add_institution(conn, PROGRAM, "Your hospital (demonstration)")
     found = []
