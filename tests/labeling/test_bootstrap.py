@@ -8,11 +8,13 @@ from benchmarks.harness.rated import simulated
 from labeling.alpha import alpha
 from labeling.bootstrap import (
     EXACT,
+    N_GROUPS,
     BootstrapConfig,
     Statistic,
     acceleration,
     difference,
     estimates,
+    grouped,
     mean_of,
     ratio_of,
     resampled_sums,
@@ -52,6 +54,26 @@ def test_acceleration_is_the_skewness_of_leaving_one_out():
     assert acceleration(left_out) == pytest.approx((below**3).sum() / (6 * (below**2).sum() ** 1.5))
     assert acceleration(np.full(4, np.nan)) == 0.0
     assert acceleration(np.ones(4)) == 0.0
+
+
+def test_of_many_items_groups_are_left_out_and_the_acceleration_is_the_same():
+    x = np.random.default_rng(5).exponential(size=4001)
+    one = ratio_of(x, np.ones(4001))
+    sums = one.contributions.sum(axis=0)
+    groups = grouped(one.contributions)
+    assert groups.shape == (N_GROUPS, 2)
+    assert groups.sum(axis=0) == pytest.approx(sums)
+    each = acceleration(one.of_sums(sums - one.contributions))
+    assert acceleration(one.of_sums(sums - groups)) == pytest.approx(each, abs=0.003)
+    assert each == pytest.approx(2 / 6 / np.sqrt(4001), rel=0.15)  # the skewness of an exponential is 2
+
+
+def test_sums_that_skip_zeros_are_the_same():
+    x = np.zeros((300, 50))
+    x[np.arange(300), np.arange(300) % 50] = 1.5
+    cfg = BootstrapConfig(n_bootstraps=20)
+    whole = resampled_sums(np.column_stack([x, np.ones((300, 50))]), cfg)[:, :50]
+    assert np.array_equal(resampled_sums(x, cfg), whole)
 
 
 @pytest.mark.parametrize("answer", [0.0, 1.0])
