@@ -5,13 +5,12 @@
    drawn, times a table of what each item contributes; all figures of a field share the same draws.
 3. BCa: percentiles of the resampled values, moved for bias (how many of them lie below the value) and for acceleration
    (how the figure's spread changes with it, from leaving out one item at a time, which is a subtraction here).
-4. The percentiles are those of Student's t, widened by √(n / (n − 1)), since resamples of few items vary too little.
-5. Where every item agrees, resampling finds no disagreement either. The lower end is then what the figure would be if as
+4. Where every item agrees, resampling finds no disagreement either. The lower end is then what the figure would be if as
    large a share of items as n agreeing ones leave possible disagreed as far as the scale goes.
 
-Source: Efron 1987, doi:10.1080/01621459.1987.10478410; Hesterberg 2015, doi:10.1080/00031305.2015.1089789 (4); Clopper
-and Pearson 1934 (5). Zapf et al. 2016 (BMC Med Res Methodol 16:93) find that the bootstrap keeps its coverage for
-agreement where asymptotic intervals do not. Measured coverage: docs/agreement.md.
+Source: Efron 1987, doi:10.1080/01621459.1987.10478410; Efron and Tibshirani 1993, ch. 14; Clopper and Pearson 1934 (4).
+Zapf et al. 2016 (BMC Med Res Methodol 16:93) find that the bootstrap keeps its coverage for agreement where asymptotic
+intervals do not. Measured coverage, and wider intervals that were tried: docs/agreement.md, docs/log.md.
 """
 
 import hashlib
@@ -22,7 +21,6 @@ import numpy as np
 from pydantic import Field, PositiveInt
 from scipy.sparse import csr_array
 from scipy.stats import norm
-from scipy.stats import t as student
 
 from labeling.estimate import Estimate, Support, doubts, undefined
 from sae.config import Settings
@@ -173,15 +171,15 @@ def interval(one: Statistic, resampled: np.ndarray, cfg: BootstrapConfig) -> Int
             return Interval(None, None, "none", n_undefined)
         return Interval(*one.exact(tail), EXACT, n_undefined)
     bias = float(norm.ppf((np.mean(values < value - 1e-12) + np.mean(values <= value + 1e-12)) / 2))
-    z = float(student.ppf(1 - tail, n - 1)) * np.sqrt(n / (n - 1))
+    z = float(norm.ppf(1 - tail))
     if not np.isfinite(bias):
-        low, high = np.quantile(values, norm.cdf([-z, z]))
+        low, high = np.quantile(values, [tail, 1 - tail])
         return Interval(float(low), float(high), "percentiles (BCa does not exist)", n_undefined)
     moved = bias + np.array([-z, z])
     pace = 1 - acceleration(one.of_sums(sums - grouped(one.contributions))) * moved
     shares = norm.cdf(np.where(pace > 0, bias + moved / np.where(pace > 0, pace, 1), np.copysign(np.inf, moved)))
     low, high = np.quantile(values, shares)
-    return Interval(float(low), float(high), "BCa, t-expanded", n_undefined)
+    return Interval(float(low), float(high), "BCa", n_undefined)
 
 
 def grouped(contributions: np.ndarray) -> np.ndarray:

@@ -92,6 +92,8 @@ def agreeing(items: Items, weights: np.ndarray, expected: float) -> Callable[[fl
 def chance(kind: Coefficient, shares: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """[...] expected agreement of prevalences [..., q]."""
     q = len(weights)
+    if q < 2:
+        return np.full(shares.shape[:-1], np.nan)
     if kind == "ac":
         return weights.sum() / (q * (q - 1)) * (shares * (1 - shares)).sum(axis=-1)
     if kind == "pi":

@@ -41,10 +41,9 @@ def test_a_mean_has_the_interval_of_scipys_bca():
     x = np.random.default_rng(0).exponential(size=400)
     found = one_estimate(ratio_of(x, np.ones(400)), BootstrapConfig(n_bootstraps=20_000))
     expected = bootstrap((x,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(1))
-    assert found.method == "BCa, t-expanded"
+    assert found.method == "BCa"
     interval = expected.confidence_interval
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=0.006)
-    assert found.low - interval.low < found.high - interval.high  # expanded
 
 
 def test_acceleration_is_the_skewness_of_leaving_one_out():
