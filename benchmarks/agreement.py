@@ -73,8 +73,8 @@ SCENARIOS = (
     Scenario("50, 3, prevalence 10 %, 20 % missing (*)", 50, 3, (0.9, 0.1), 0.8, 0.2),
     Scenario("50, 2, near perfect (*)", 50, 2, (0.5, 0.5), 0.95, 0),
 )
-"""The last two are known to be hard, and are not in the figures: a class in fewer than 5 items in two tables of five, and
-not one disagreement in one table of thirteen."""
+"""The last two are known to be hard, and are not in the figures: a class in fewer than 5 items in one table of five, and
+not one disagreement in one table of twelve."""
 N_HARD = 2
 
 
