@@ -17,6 +17,7 @@ straight between neighbours, reaches the adaptive accuracy, is the overlap of eq
 
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,7 +133,7 @@ def adaptive(said: np.ndarray, truth: np.ndarray, seed: int) -> Outcome:
 def equal_overlap(curve: dict[int, float], wanted: float) -> float:
     """The overlap at which a curve reaches an accuracy; the largest one if it never does."""
     points = sorted(curve.items())
-    for (a, low), (b, high) in zip(points, points[1:], strict=False):
+    for (a, low), (b, high) in pairwise(points):
         if wanted <= low:
             return float(a)
         if wanted <= high:
