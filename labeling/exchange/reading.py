@@ -40,7 +40,7 @@ def read(folder: Path) -> Export:
         raise UserError(
             f"{folder} lacks {min(missing)}, expected the files of a whole export. Nothing was imported; export again."
         )
-    parts = {part: read_part(folder, manifest, name, kind) for name, (part, kind) in FILES.items()}
+    parts: dict[str, Any] = {part: read_part(folder, manifest, name, kind) for name, (part, kind) in FILES.items()}
     project = read_line(text_of(folder / PROJECT_FILE), ProjectRecord, PROJECT_FILE)
     codebooks = sorted(read_codebooks(folder, manifest), key=lambda codebook: codebook.n)
     bundle = Bundle(project=project, codebooks=tuple(codebooks), **parts)
