@@ -263,6 +263,68 @@ def labels_merge_verb(where: str, sources: tuple[str, ...], project: str | None,
     show_lines(found, lines(found), as_json)
 
 
+passphrase_option = click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Its first line encrypts the backup.",
+)
+
+
+@labels_group.command(
+    "verify", help="Look for what was changed behind the program's back; exit code 1 if anything was."
+)
+@where_argument
+@click.option("--checkpoints", type=click.Path(path_type=Path), metavar="FILE", help="Signed ones, kept elsewhere.")
+@click.option(
+    "--key", type=click.Path(path_type=Path), metavar="FILE", help="They were signed with, or its public half."
+)
+@as_json
+def labels_verify_verb(where: str, checkpoints: Path | None, key: Path | None, as_json: bool) -> None:
+    from clinlens.labels import verify_labels
+
+    found = verify_labels(where, checkpoints, key)
+    show(found, as_json)
+    if not found["is_intact"]:
+        sys.exit(OUR_FAILURE)
+
+
+@labels_group.command("backup", help="Copy the database into one file while people work.")
+@where_argument
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="File to write to.")
+@passphrase_option
+@as_json
+def labels_backup_verb(where: str, target: Path, passphrase_file: Path | None, as_json: bool) -> None:
+    from clinlens.labels import backup_labels
+
+    show(backup_labels(where, target, passphrase_file), as_json)
+
+
+@labels_group.command("restore", help="Make a database from a backup and verify it; exit code 1 if it is not intact.")
+@click.argument("backup", type=click.Path(path_type=Path), metavar="BACKUP")
+@click.option("--to", "target", required=True, metavar="DB|URL", help="Absent file, or empty PostgreSQL database.")
+@passphrase_option
+@as_json
+def labels_restore_verb(backup: Path, target: str, passphrase_file: Path | None, as_json: bool) -> None:
+    from clinlens.labels import restore_labels
+
+    found = restore_labels(backup, target, passphrase_file)
+    show(found, as_json)
+    if not found["is_intact"]:
+        sys.exit(OUR_FAILURE)
+
+
+@labels_group.command("checkpoint", help="Append signed proofs of the audit's length to a file that lies elsewhere.")
+@where_argument
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="File to append to.")
+@click.option("--key", type=click.Path(path_type=Path), required=True, help="Private key; made if it is not there.")
+@as_json
+def labels_checkpoint_verb(where: str, target: Path, key: Path, as_json: bool) -> None:
+    from clinlens.labels import checkpoint_labels
+
+    show(checkpoint_labels(where, target, key), as_json)
+
+
 @cli.command(
     "agreement",
     help="How far raters agree: the judgements of a RUN, DB, URL or export, or TABLE.csv (a row per item, a column per rater, "

@@ -11,13 +11,14 @@ report.js reads the stream; the two change together.
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from analysis.examples import KINDS, Contexts, FeatureExamples, before
+from clinlens.feature_labels import labels_of_run, shown
 from clinlens.report.config import ReportConfig
 from clinlens.report.gather import RunResult, SAEResult
 
@@ -75,10 +76,11 @@ class Feature:
 def payload(run: RunResult, cfg: ReportConfig) -> dict[str, Any]:
     """The browser's data: texts of the tokens in use, and for every autoencoder its listed features."""
     listed: dict[str, tuple[SAEResult, FeatureExamples, list[Feature]]] = {}
+    labels = by_sae(run)
     for sae in run.saes:
         if sae.examples is not None:
-            examples = FeatureExamples.read(sae.examples)
-            listed[f"{sae.hook_point}/{sae.sae_id}"] = sae, examples, features(sae, examples, cfg, run.seed)
+            examples, key = FeatureExamples.read(sae.examples), f"{sae.hook_point}/{sae.sae_id}"
+            listed[key] = sae, examples, features(sae, examples, cfg, run.seed, sorted(labels.get(key, {})))
     counts = Counter(token for _, _, found in listed.values() for feature in found for token in feature.token_ids())
     tokens = [token for token, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     numbers = {token: number for number, token in enumerate(tokens)}
@@ -100,11 +102,26 @@ def payload(run: RunResult, cfg: ReportConfig) -> dict[str, Any]:
                 "density": [rounded(feature.density) for feature in found],
                 "max_activation": [rounded(feature.max_activation) for feature in found],
                 "concepts": [feature.concepts for feature in found],
+                **label_column(labels.get(key, {}), found),
                 "stream": base64.b64encode(b"".join(packed(feature, numbers) for feature in found)).decode(),
             }
             for key, (sae, examples, found) in listed.items()
         ],
     }
+
+
+def by_sae(run: RunResult) -> dict[str, dict[int, dict[str, Any]]]:
+    """Physicians' labels that may be shown: hook point and SAE → feature → what is shown."""
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for (hook_point, sae_id, number), label in labels_of_run(run.saes[0].run).items():
+        found.setdefault(f"{hook_point}/{sae_id}", {})[number] = shown(label)
+    return found
+
+
+def label_column(labels: dict[int, dict[str, Any]], found: list[Feature]) -> dict[str, Any]:
+    """The labels of the listed features, in their order; nothing where none has one, so that the page stays as it was."""
+    column = [labels.get(feature.index) for feature in found]
+    return {"labels": column} if any(column) else {}
 
 
 def text_of(token: int, vocabulary: list[str]) -> str:
@@ -117,10 +134,12 @@ def rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def features(sae: SAEResult, examples: FeatureExamples, cfg: ReportConfig, seed: int) -> list[Feature]:
+def features(
+    sae: SAEResult, examples: FeatureExamples, cfg: ReportConfig, seed: int, labelled: Sequence[int] = ()
+) -> list[Feature]:
     """The listed features of one autoencoder, by index."""
     concepts = concepts_of(sae)
-    chosen = choose(concepts, examples.live, cfg.features_per_sae, seed)
+    chosen = choose(concepts, examples.live, cfg.features_per_sae, seed, labelled)
     return [feature(int(index), examples, concepts.get(int(index), []), cfg) for index in chosen]
 
 
@@ -132,9 +151,12 @@ def concepts_of(sae: SAEResult) -> dict[int, list[tuple[str, float]]]:
     return {index: sorted(pairs, key=lambda pair: (-pair[1], pair[0])) for index, pairs in found.items()}
 
 
-def choose(concepts: dict[int, list[tuple[str, float]]], live: np.ndarray, n: int, seed: int) -> list[int]:
-    """Features of concepts, best first, then a uniform random sample of the other live ones; in order of index."""
-    first = sorted(concepts, key=lambda index: (-concepts[index][0][1], index))[:n]
+def choose(
+    concepts: dict[int, list[tuple[str, float]]], live: np.ndarray, n: int, seed: int, labelled: Sequence[int] = ()
+) -> list[int]:
+    """Features with labels, those of concepts, best first, then a random sample of the other live ones; by index."""
+    best = sorted(concepts, key=lambda index: (-concepts[index][0][1], index))
+    first = list(dict.fromkeys([*labelled, *best]))[:n]
     others = np.setdiff1d(live, first)
     sample = np.random.default_rng(seed).choice(others, min(n - len(first), len(others)), replace=False)
     return sorted([*first, *sample.tolist()])

@@ -99,6 +99,7 @@ def content(run: RunResult, cfg: ReportConfig, cost: CostConfig, choice: ChoiceC
         "too_few": sorted({name for sae in run.saes for name in (sae.concepts or {}).get("too_few_mentions", [])}),
         "data": json_for_script(data),
         "browsable": data["saes"],
+        "has_labels": any("labels" in sae for sae in data["saes"]),
         "n_without_examples": sum(sae.examples is None for sae in run.saes),
         "n_listed": len(listed),
         "n_live": sum(sae["n_live"] for sae in data["saes"]),

@@ -71,12 +71,12 @@ function featuresOf(sae) {
   if (sae.features) return sae.features;
   const next = reader(sae.stream);
   sae.features = sae.index.map((index, row) => {
-    const feature = { index, density: sae.density[row], max: sae.max_activation[row], concepts: sae.concepts[row] };
+    const feature = { index, density: sae.density[row], max: sae.max_activation[row], concepts: sae.concepts[row], label: sae.labels?.[row] };
     feature.up = times(next(), () => readLogit(next));
     feature.down = times(next(), () => readLogit(next));
     feature.contexts = Object.fromEntries(data.kinds.map((kind) => [kind, times(next(), () => readContext(next))]));
     feature.peaks = [...new Set(feature.contexts.top.map((context) => context.tokens[context.peak]))];
-    const words = [...feature.concepts.map(([name]) => name), ...feature.peaks, ...[...feature.up, ...feature.down].map((logit) => logit.token)];
+    const words = [...(feature.label ? [feature.label.leading] : []), ...feature.concepts.map(([name]) => name), ...feature.peaks, ...[...feature.up, ...feature.down].map((logit) => logit.token)];
     feature.words = words.join("\n").toLowerCase();
     return feature;
   });
@@ -104,6 +104,7 @@ const conceptClass = (feature) => (concept(feature) >= state.sae.threshold ? "co
 
 function listEntry(feature, order) {
   const about = element("span", { className: "about" });
+  if (feature.label) about.append(element("span", { className: "concept recovered", text: `${feature.label.leading}  ` }));
   if (feature.concepts.length) about.append(element("span", { className: conceptClass(feature), text: `${feature.concepts[0][0]}  ` }));
   about.append(feature.peaks.map(alone).join(" · ") || "no context found");
   const button = element("button", {}, element("span", { className: "index", text: feature.index }), about,
@@ -154,6 +155,7 @@ function showDetail(feature) {
   const fact = (name, text) => facts.append(element("div", {}, element("dt", { text: name }), element("dd", { text })));
   fact("fires on", `${figure(100 * feature.density)} % of tokens`);
   fact("max activation", figure(feature.max));
+  if (feature.label) labelFacts(feature.label, fact);
   for (const [name, auroc] of feature.concepts) {
     fact("best for the concept", `${name} (AUROC ${auroc.toFixed(DIGITS)}${auroc < state.sae.threshold ? ", not recovered" : ""})`);
   };
@@ -166,6 +168,14 @@ function showDetail(feature) {
   }
   byId("detail").replaceChildren(...parts);
   byId("detail").scrollTop = 0;
+}
+
+/** What physicians said: the leading answer, all answers with their shares, how many raters gave them. */
+function labelFacts(label, fact) {
+  const shares = Object.entries(label.distribution).sort((a, b) => b[1] - a[1]);
+  fact("physicians' label", label.leading);
+  fact(`answers of ${label.n_raters} rater${label.n_raters === 1 ? "" : "s"}`, shares.map(([code, share]) => `${code.replaceAll("_", " ")} ${Math.round(100 * share)} %`).join(", "));
+  if (label.state.includes("ambiguous")) fact("state", label.state);
 }
 
 function logits(title, found) {

@@ -40,9 +40,9 @@ def cell(value: Any) -> str:
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """A CSV with a header; every row ends with a line feed."""
+    """A CSV with a header; every row ends as RFC 4180 says."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out, lineterminator="\r\n")  # a carriage return within a cell is quoted only then
     writer.writerow([escaped(name) for name in columns])
     for row in rows:
         writer.writerow([cell(row.get(name)) for name in columns])

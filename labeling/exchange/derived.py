@@ -10,7 +10,7 @@ from labeling.exchange.bundle import Bundle
 from labeling.exchange.records import ItemRecord, JudgementRecord, SoftLabelRecord
 from labeling.judgement_table import Adjudication, FeatureRef, Gold, JudgementRow, JudgementTable, Skip
 from labeling.ratings import Ratings
-from labeling.report.matrix import matrix
+from labeling.report.matrix import grid, matrix
 from labeling.soft_labels import soft_labels as consensus_labels
 
 DIGITS = 10
@@ -110,7 +110,7 @@ def soft_labels(table: JudgementTable) -> tuple[SoftLabelRecord, ...]:
 
 def of_field(rows: Sequence[JudgementRow], question: Question, codebook_n: int) -> Iterable[SoftLabelRecord]:
     """Soft labels of one field."""
-    found = matrix(rows, question)
+    found = matrix(grid(rows), question)
     if not found.n_ratings:
         return
     is_rated = ~np.isnan(found.ratings)

@@ -40,7 +40,7 @@ def read(folder: Path) -> Export:
         raise UserError(
             f"{folder} lacks {min(missing)}, expected the files of a whole export. Nothing was imported; export again."
         )
-    parts = {part: read_part(folder, manifest, name, kind) for name, (part, kind) in FILES.items()}
+    parts: dict[str, Any] = {part: read_part(folder, manifest, name, kind) for name, (part, kind) in FILES.items()}
     project = read_line(text_of(folder / PROJECT_FILE), ProjectRecord, PROJECT_FILE)
     codebooks = sorted(read_codebooks(folder, manifest), key=lambda codebook: codebook.n)
     bundle = Bundle(project=project, codebooks=tuple(codebooks), **parts)
@@ -134,6 +134,16 @@ def check_answers(codebook: Codebook, answers: dict[str, Any], where: str) -> No
                 allowed.add("cannot_judge")
             if not isinstance(answer, str) or answer not in allowed:
                 raise broken(where, f"an answer to {key} that is none of its {len(allowed)} categories")
+        elif question.kind == "concepts":
+            check_concepts(codebook, answer, where)
+
+
+def check_concepts(codebook: Codebook, answer: Any, where: str) -> None:
+    """A set of concepts is of the vocabulary."""
+    known = {term.code for term in codebook.vocabulary.terms} if codebook.vocabulary else set()
+    codes = answer.get("codes") if isinstance(answer, dict) else None
+    if not isinstance(codes, list) or not all(isinstance(code, str) and code in known for code in codes):
+        raise broken(where, "concepts that its vocabulary does not have")
 
 
 def check_references(bundle: Bundle) -> None:

@@ -206,7 +206,8 @@ class SoftLabelRecord(Settings, frozen=True):
 
 
 Record = (
-    CodebookRecord
+    ProjectRecord
+    | CodebookRecord
     | SAERecord
     | RaterRecord
     | RoundRecord

@@ -1,0 +1,168 @@
+"""The agreement report: the same bytes twice, all fifteen items of GRRAS, figures that are those of the statistics."""
+
+import base64
+import csv
+import hashlib
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from labeling.codebook import Codebook
+from labeling.judgement_table import FeatureRef, JudgementRow, JudgementTable
+from labeling.report import grras
+from labeling.report.config import ReportConfig
+from labeling.report.findings import findings
+from labeling.report.page import json_text, page
+from labeling.report.study import Study, read_study
+from labeling.report.tables import coefficient_name, in_words, minus
+from sae.errors import UserError
+from tests.labeling.report.panel import table
+
+CFG = ReportConfig(n_bootstraps=100)
+
+
+@pytest.fixture(scope="module")
+def report() -> dict:
+    return findings(table(), CFG, Study(), "ClinLens test")
+
+
+def test_the_same_judgements_give_the_same_bytes(report: dict):
+    again = findings(table(), CFG, Study(), "ClinLens test")
+    assert json_text(again) == json_text(report)
+    assert page(again) == page(report)
+
+
+def test_another_seed_moves_intervals_and_no_value(report: dict):
+    other = findings(table(), ReportConfig(n_bootstraps=100, seed=1), Study(), "ClinLens test")
+    one, two = (found["fields"][0]["agreement"]["coefficients"]["alpha_nominal"] for found in (report, other))
+    assert one["value"] == two["value"]
+    assert one["low"] != two["low"]
+
+
+def test_dawid_and_skenes_anaesthetists_have_their_published_figures():
+    found = findings(anaesthetists(), CFG, Study(), "ClinLens test")["fields"][0]["agreement"]["coefficients"]
+    assert found["alpha_ordinal"]["value"] == pytest.approx(0.8119, abs=5e-5)
+    assert found["alpha_nominal"]["value"] == pytest.approx(0.5843, abs=5e-5)
+    assert found["ac1"]["value"] == pytest.approx(0.6467, abs=5e-5)
+    assert found["ac2_quadratic"]["value"] == pytest.approx(0.9038, abs=5e-5)
+
+
+def anaesthetists() -> JudgementTable:
+    """45 patients by 5 anaesthetists, first session. Source: Dawid and Skene 1979."""
+    levels = [{"code": f"asa_{n}", "name": str(n)} for n in range(1, 5)]
+    book = Codebook.model_validate(
+        {
+            "title": "ASA",
+            "primary": "grade",
+            "questions": [{"key": "grade", "kind": "scale", "name": "Grade", "categories": levels}],
+        }
+    )
+    rows = []
+    path = Path(__file__).parents[1] / "data" / "dawid_skene_1979.csv"
+    for line in csv.DictReader(path.read_text().splitlines()):
+        patient, rater, label = (int(line[name]) for name in ("item", "rater", "label"))
+        if line["occasion"] != "1":
+            continue
+        rows.append(
+            JudgementRow(
+                f"{patient}-{rater}", f"p{patient:02}", FeatureRef("h", "s", patient), "irr_fixed", 1, "main", 1, f"u{rater}",
+                f"R-{rater}", "North", {"grade": f"asa_{label}"}, "2026-01-01T00:00:00.000000Z",
+            )
+        )  # fmt: skip
+    return JudgementTable("Anaesthetists", tuple(rows), {1: book})
+
+
+def test_all_fifteen_items_of_the_guideline_are_answered_or_asked_for(report: dict):
+    assert [one["number"] for one in report["grras"]] == list(range(1, 16))
+    assert all(one["report"] or one["study"] or one["todo"] for one in report["grras"])
+    open_items = {one["number"] for one in report["grras"] if one["status"] != "answered"}
+    assert open_items == grras.NEEDS_PEOPLE
+    words = Study(**{name: f"About {name}." for name in Study.model_fields})
+    full = findings(table(), CFG, words, "ClinLens test")
+    assert all(one["status"] == "answered" and not one["todo"] for one in full["grras"])
+    assert all(f"About {item.study_field}." in page(full) for item in grras.ITEMS if item.study_field)
+    anchors = {item.anchor for item in grras.ITEMS if item.anchor}
+    assert all(f'id="{anchor}"' in page(full) for anchor in anchors)
+
+
+def test_only_the_fixed_stratum_is_counted(report: dict):
+    flow = report["flow"]
+    assert flow["n_counted"] + sum(one["n"] for one in flow["left_out"]) == flow["n_judgements"]
+    assert flow["n_counted"] == report["fields"][1]["agreement"]["n_ratings"] == 360
+    reasons = {one["reason"] for one in flow["left_out"]}
+    assert "given after the item had all its raters" in reasons
+    assert "given after a machine's explanation was shown" in reasons
+
+
+def test_without_the_fixed_stratum_there_is_no_headline():
+    some = table()
+    adaptive = replace(some, rows=tuple(replace(row, stratum="adaptive") for row in some.rows))
+    found = findings(adaptive, CFG, Study(), "ClinLens test")
+    assert found["fields"] == []
+    assert "there is no headline" in page(found)
+
+
+def test_judgements_of_another_codebook_are_never_pooled():
+    some = table()
+    two = replace(
+        some,
+        rows=tuple(replace(row, codebook_n=2) if row.pseudonym == "R-00" else row for row in some.rows),
+        codebooks={1: some.codebooks[1], 2: some.codebooks[1]},
+    )
+    found = findings(two, CFG, Study(), "ClinLens test")
+    assert found["fields"][0]["agreement"]["n_raters"] == 5
+    assert "never pooled" in page(found)
+    with pytest.raises(UserError, match="No judgement is under codebook version 3"):
+        findings(two, ReportConfig(codebook=3), Study(), "ClinLens test")
+
+
+def test_the_page_runs_nothing_loads_nothing_and_escapes_everything(report: dict):
+    html = page(report)
+    assert "<script" not in html
+    assert not re.search(r'(?:src|href)="(?!#)', html)
+    assert " style=" not in html
+    assert "Names of &lt;features&gt; &amp; more" in html
+    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert (
+        f"default-src &#39;none&#39;; style-src &#39;sha256-{digest}&#39;" in html.replace("&#x27;", "&#39;")
+        or digest in html
+    )
+
+
+def test_no_persons_id_nor_rationale_is_in_the_report(report: dict):
+    text = json_text(report) + page(report)
+    assert "u00" not in text
+    assert "Because it fires" not in text
+
+
+def test_a_panel_of_one_and_a_unanimous_panel_are_told_why(report: dict):
+    some = table(n_items=5, n_raters=2)
+    alone = findings(some.where(lambda row: row.pseudonym == "R-00"), CFG, Study(), "ClinLens test")
+    assert "expected at least one item and two raters" in alone["fields"][0]["reason"]
+    same = replace(
+        some, rows=tuple(replace(row, answers={**row.answers, "category": "diagnosis"}) for row in some.rows)
+    )
+    one = findings(same, CFG, Study(), "ClinLens test")["fields"][0]["agreement"]["coefficients"]["alpha_nominal"]
+    assert one["value"] is None
+    assert "nothing to disagree on" in one["reason"]
+
+
+def test_a_study_file_with_an_unknown_key_is_refused(tmp_path: Path):
+    (tmp_path / "study.yaml").write_text("hypothesis: none\n")
+    with pytest.raises(UserError, match="hypothesis is not as expected"):
+        read_study(tmp_path / "study.yaml")
+    (tmp_path / "study.yaml").write_text("a: [\n")
+    with pytest.raises(UserError, match="is no YAML"):
+        read_study(tmp_path / "study.yaml")
+    assert read_study(None) == Study()
+
+
+def test_coefficients_have_names_for_people():
+    assert coefficient_name("alpha_masi") == "Krippendorff’s α, MASI distance"
+    assert coefficient_name("ac2_quadratic") == "Gwet’s AC2, quadratic weights"
+    assert in_words("alpha_ordinal -0.02 and ac1 0.5") == "Krippendorff’s α, ordinal −0.02 and Gwet’s AC1 0.5"
+    assert minus("-0.000") == "0.000"
