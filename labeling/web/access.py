@@ -19,6 +19,7 @@ from fastapi import APIRouter, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from sqlalchemy import Connection, select
+from starlette.datastructures import FormData
 from starlette.routing import BaseRoute
 
 from labeling.database import accounts, roles, schema, sessions
@@ -155,8 +156,7 @@ def refuse_without_token(request: Request, visit: Visit) -> None:
     """
     if request.method in SAFE:
         return
-    form = getattr(request.state, "form", None)
-    given = request.headers.get("x-csrf-token") or (str(form.get("csrf", "")) if form else "")
+    given = request.headers.get("x-csrf-token") or str(request.state.form.get("csrf", ""))
     if not hmac.compare_digest(given.encode(), visit.session.csrf.encode()):
         raise Refusal(403, "csrf", "The page is older than your session. Go back, load it again and repeat.")
 
@@ -235,5 +235,6 @@ async def read_form(request: Request) -> Any:
     """Reads a posted form once, before it is known who sent it: its token is among the fields."""
     kind = request.headers.get("content-type", "")
     is_form = kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data"))
-    request.state.form = await request.form(max_fields=2000, max_files=1) if is_form and request.method == "POST" else None
+    has_form = is_form and request.method == "POST"
+    request.state.form = await request.form(max_fields=2000, max_files=1) if has_form else FormData()
     return request.state.form

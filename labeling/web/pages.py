@@ -79,7 +79,7 @@ def page(request: Request, template: str, **values: Any) -> HTMLResponse:
         visit=visit,
         title=state.config.title,
         path=request.url.path,
-        said=SAID.get(request.query_params.get("said", "")),
+        flash=SAID.get(request.query_params.get("said", "")),
         **values,
     )  # fmt: skip
     return HTMLResponse(text)
