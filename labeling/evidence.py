@@ -4,7 +4,8 @@ A snapshot holds short windows of text, never a whole note; the contexts, each w
 token, in the order in which they are shown; the density; the next tokens it pushes up and down. Its id is its hash.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Literal
 
 from labeling.identifiers import sha256
@@ -68,12 +69,13 @@ class Snapshot:
     corpus_hash: str
     code_version: str
 
-    @property
+    @cached_property
     def body(self) -> dict[str, Any]:
         """As it is stored and shown."""
-        return asdict(self)
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**plain, "sae": vars(self.sae), "contexts": [vars(context) for context in self.contexts]}
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Its id."""
         return sha256(self.body)

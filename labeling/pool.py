@@ -98,7 +98,9 @@ class Pool:
                 f"{len(candidates)} candidates have {len(place)} different ids and posteriors of {sorted(lengths)} classes, "
                 "expected each item once and one codebook. Serve one round at a time."
             )
-        posterior = np.asarray([one.posterior for one in candidates], float).reshape(len(candidates), -1)
+        posterior = np.asarray([one.posterior for one in candidates], float).reshape(
+            len(candidates), max(lengths, default=0)
+        )
         pool = cls(
             [one.item_id for one in candidates],
             np.asarray([STRATA.index(one.stratum) for one in candidates], np.int8),

@@ -14,7 +14,6 @@ from labeling.database.errors import NotAllowed
 from labeling.database.rounds import Round, round_of
 from labeling.database.schema import assignment, gold, item, judgement, judgement_label, round_rater
 from labeling.database.transaction import PROGRAM, Actor
-from labeling.gates import rater_gate
 from labeling.identifiers import canonical
 
 
@@ -101,6 +100,8 @@ def against_gold(conn: Connection, round_row: Round, rater_id: str) -> Against:
     known = [(json.loads(row.body).get(primary), row.value) for row in conn.execute(query)]
     pairs = [(right, said) for right, said in known if right is not None]
     n_right = sum(right == said for right, said in pairs)
+    from labeling.gates import rater_gate  # its scipy.stats takes longer to import than all the rest
+
     said = rater_gate(n_right, len(pairs), round_row.settings.queue)
     return Against(len(pairs), n_right, said.sentence, said.is_passed)
 

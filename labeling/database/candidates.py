@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Select, exists, func, select, update
+from sqlalchemy import Connection, Exists, Select, exists, func, select, update
 
 from labeling.database import roles
 from labeling.database.rounds import Round
@@ -91,6 +91,8 @@ def eligible(conn: Connection, round_: Round, rater_id: str) -> Select[*tuple[An
         .join(feature, feature.c.id == item.c.feature_id)
         .where(item.c.round_id == round_.id, IS_FREE, ~had)
     )  # fmt: skip
+    if round_.kind == "detection":
+        query = query.where(~has_had(rater_id))
     by_kind: dict[str, list[str]] = {}
     for rule in roles.coi_rules(conn, round_.project_id, rater_id):
         by_kind.setdefault(rule.kind, []).append(rule.value)
@@ -104,6 +106,16 @@ def eligible(conn: Connection, round_: Round, rater_id: str) -> Select[*tuple[An
         )
         query = query.where(~shows)
     return query
+
+
+def has_had(rater_id: str) -> Exists:
+    """Whether a rater has had an item's feature in any round."""
+    other = item.alias("other")
+    return exists().where(
+        other.c.feature_id == item.c.feature_id,
+        assignment.c.item_id == other.c.id,
+        assignment.c.rater_id == rater_id,
+    )
 
 
 def due_retests(conn: Connection, fit: Select[*tuple[Any, ...]], rater_id: str) -> Select[*tuple[Any, ...]]:

@@ -4,8 +4,8 @@
     open → rated                                                      calibration, gold, retest, single, detection
 
 1. The posterior over the primary field's categories is that of raters who are right with a known probability and
-   otherwise wrong in any way (one coin); it is cheap, and only steers the queue. The consensus that is reported is
-   computed from all judgements together, elsewhere.
+   otherwise fall on one of two near categories; it is cheap, and only steers the queue. The consensus that is reported
+   is computed from all judgements together, elsewhere.
 2. An adaptive item gets one more slot at a time until its winner is likely enough, at most `max_judgements`.
 3. Where raters disagree at the end, blind slots are added (`escalated`), whose judgements enter no agreement figure;
    where they still disagree, the item is due to a senior (`ambiguous`).
@@ -28,6 +28,9 @@ MOVING = ("open", "rated", "escalated", "consensus", "ambiguous")
 """States that a judgement may change; a quarantined, stale, adjudicated or locked item stays as it is."""
 SKILL = 0.8
 """Probability that a rater is right, where nothing is known of them."""
+N_NEAR = 2
+"""Categories among which a wrong answer falls. Physicians who err, err alike: were a wrong answer taken to fall anywhere
+among twelve categories, two against one would pass for certain."""
 
 
 class Standing(NamedTuple):
@@ -81,11 +84,11 @@ def standing_of(stratum: str, now: Standing, n_submitted: int, posterior: float,
 def posterior_of(
     answers: Sequence[tuple[str, str]], categories: Sequence[str], skills: Mapping[str, float]
 ) -> dict[str, float]:
-    """The posterior over categories of raters with one coin each, from a flat prior."""
+    """The posterior over categories, from a flat prior: each answer multiplies the odds of its category."""
     logs = dict.fromkeys(categories, 0.0)
     for rater, answer in answers:
-        skill = min(max(skills.get(rater, SKILL), 1 / len(categories) + 0.01), 0.99)
-        wrong = math.log((1 - skill) / (len(categories) - 1))
+        skill = min(max(skills.get(rater, SKILL), 0.51), 0.99)
+        wrong = math.log((1 - skill) / min(len(categories) - 1, N_NEAR))
         for category in categories:
             logs[category] += math.log(skill) if category == answer else wrong
     top = max(logs.values())
