@@ -235,26 +235,13 @@ project_option = click.option("--project", metavar="ID", help="Id or name of the
     help="Add files in another tool's shape; may be repeated.",
 )
 @as_json
-def labels_export_verb(  # noqa: PLR0913 - one for each option
-    where: str,
-    target: Path,
-    project: str | None,
-    evidence: bool,
-    names: bool,
-    agreement: bool,
-    shapes: tuple[str, ...],
-    as_json: bool,
+def labels_export_verb(
+    where: str, target: Path, project: str | None, shapes: tuple[str, ...], as_json: bool, **added: bool
 ) -> None:
     from clinlens.labels import export_labels
     from labeling.exchange.export import ExportConfig
 
-    cfg = ExportConfig(
-        evidence=evidence,
-        names=names,
-        agreement=agreement,
-        cleanlab="cleanlab" in shapes,
-        neuronpedia="neuronpedia" in shapes,
-    )
+    cfg = ExportConfig(**added, cleanlab="cleanlab" in shapes, neuronpedia="neuronpedia" in shapes)
     show(export_labels(where, target, project, cfg), as_json)
 
 
@@ -283,6 +270,68 @@ def labels_merge_verb(where: str, sources: tuple[str, ...], project: str | None,
 
     found = merge_labels(where, sources, project)
     show_lines(found, lines(found), as_json)
+
+
+passphrase_option = click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Its first line encrypts the backup.",
+)
+
+
+@labels_group.command(
+    "verify", help="Look for what was changed behind the program's back; exit code 1 if anything was."
+)
+@where_argument
+@click.option("--checkpoints", type=click.Path(path_type=Path), metavar="FILE", help="Signed ones, kept elsewhere.")
+@click.option(
+    "--key", type=click.Path(path_type=Path), metavar="FILE", help="They were signed with, or its public half."
+)
+@as_json
+def labels_verify_verb(where: str, checkpoints: Path | None, key: Path | None, as_json: bool) -> None:
+    from clinlens.labels import verify_labels
+
+    found = verify_labels(where, checkpoints, key)
+    show(found, as_json)
+    if not found["is_intact"]:
+        sys.exit(OUR_FAILURE)
+
+
+@labels_group.command("backup", help="Copy the database into one file while people work.")
+@where_argument
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="File to write to.")
+@passphrase_option
+@as_json
+def labels_backup_verb(where: str, target: Path, passphrase_file: Path | None, as_json: bool) -> None:
+    from clinlens.labels import backup_labels
+
+    show(backup_labels(where, target, passphrase_file), as_json)
+
+
+@labels_group.command("restore", help="Make a database from a backup and verify it; exit code 1 if it is not intact.")
+@click.argument("backup", type=click.Path(path_type=Path), metavar="BACKUP")
+@click.option("--to", "target", required=True, metavar="DB|URL", help="Absent file, or empty PostgreSQL database.")
+@passphrase_option
+@as_json
+def labels_restore_verb(backup: Path, target: str, passphrase_file: Path | None, as_json: bool) -> None:
+    from clinlens.labels import restore_labels
+
+    found = restore_labels(backup, target, passphrase_file)
+    show(found, as_json)
+    if not found["is_intact"]:
+        sys.exit(OUR_FAILURE)
+
+
+@labels_group.command("checkpoint", help="Append signed proofs of the audit's length to a file that lies elsewhere.")
+@where_argument
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="File to append to.")
+@click.option("--key", type=click.Path(path_type=Path), required=True, help="Private key; made if it is not there.")
+@as_json
+def labels_checkpoint_verb(where: str, target: Path, key: Path, as_json: bool) -> None:
+    from clinlens.labels import checkpoint_labels
+
+    show(checkpoint_labels(where, target, key), as_json)
 
 
 @cli.command(
@@ -317,33 +366,24 @@ def labels_merge_verb(where: str, sources: tuple[str, ...], project: str | None,
     "--bootstraps", type=click.IntRange(min=100), default=2000, show_default=True, help="Resamples of the items."
 )
 @as_json
-def agreement_verb(  # noqa: PLR0913 - one for each option
-    where: str,
-    report: Path | None,
-    study: Path | None,
-    codebook: int | None,
-    project: str | None,
-    level: Any,
-    categories: str | None,
-    items: str | None,
-    seed: int,
-    bootstraps: int,
-    as_json: bool,
-) -> None:
+def agreement_verb(where: str, seed: int, bootstraps: int, as_json: bool, **asked: Any) -> None:
     from clinlens import agreement_report
 
+    of_judgements = {name: asked[name] for name in ("report", "study", "codebook", "project")}
     if not agreement_report.is_table(where):
         from labeling.report.config import ReportConfig
 
-        cfg = ReportConfig(n_bootstraps=bootstraps, seed=seed, codebook=codebook)
-        found = agreement_report.make(where, project, cfg, study, report)
+        cfg = ReportConfig(n_bootstraps=bootstraps, seed=seed, codebook=of_judgements.pop("codebook"))
+        found = agreement_report.make(where, cfg, **of_judgements)
         show_lines(found, agreement_report.lines(found), as_json)
         return
     from clinlens.agreement import TableQuestion, lines, table_agreement
     from labeling.bootstrap import BootstrapConfig
 
-    agreement_report.refuse_options(report, study, codebook, project)
-    question = TableQuestion(level, categories, items, BootstrapConfig(n_bootstraps=bootstraps, seed=seed))
+    agreement_report.refuse_options(of_judgements)
+    question = TableQuestion(
+        asked["level"], asked["categories"], asked["items"], BootstrapConfig(n_bootstraps=bootstraps, seed=seed)
+    )
     found = table_agreement(Path(where), question)
     show_lines(found, lines(found), as_json)
 

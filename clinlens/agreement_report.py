@@ -26,9 +26,9 @@ def is_table(where: str) -> bool:
     return "://" not in where and Path(where).suffix.lower() in TABLES
 
 
-def refuse_options(*options: Any) -> None:
+def refuse_options(options: dict[str, Any]) -> None:
     """Ends with an error options that a table of ratings has no use for."""
-    if any(option is not None for option in options):
+    if any(option is not None for option in options.values()):
         raise UserError(
             "--report, --study, --codebook and --project were given with a table of ratings, expected a run, a database or an "
             "export with them. Leave them out, or name one of those."
@@ -45,25 +45,27 @@ def judgements_of(where: str, project: str | None) -> JudgementTable:
         return judgement_table(read_bundle(conn, asked), token_counts(conn, asked))
 
 
-def make(where: str, project: str | None, cfg: ReportConfig, study: Path | None, target: Path | None) -> dict[str, Any]:
+def make(
+    where: str, cfg: ReportConfig, project: str | None = None, study: Path | None = None, report: Path | None = None
+) -> dict[str, Any]:
     """The report's figures; and, if asked for, the page with its JSON beside it.
 
     Args:
         where: A run, a database or an export.
-        project: Id or name, where there are several.
         cfg: Seed, resamples, codebook version.
+        project: Id or name, where there are several.
         study: YAML of what only the lead knows.
-        target: HTML file to write.
+        report: HTML file to write.
     """
     words = read_study(study)
     found = findings(judgements_of(where, project), cfg, words, SOFTWARE)
-    if target is None:
+    if report is None:
         return found
-    if target.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"--report names {target.name}, expected a file that ends in .html. Correct it.")
-    artefact.write_text(target.with_suffix(".json"), json_text(found))
-    artefact.write_text(target, page(found))
-    return {**found, "report": str(target), "report_json": str(target.with_suffix(".json"))}
+    if report.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--report names {report.name}, expected a file that ends in .html. Correct it.")
+    artefact.write_text(report.with_suffix(".json"), json_text(found))
+    artefact.write_text(report, page(found))
+    return {**found, "report": str(report), "report_json": str(report.with_suffix(".json"))}
 
 
 def lines(found: dict[str, Any]) -> list[str]:

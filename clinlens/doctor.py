@@ -84,8 +84,23 @@ def examine_run(run: Path) -> dict[str, Any]:
             f"examples: {len(list(run.glob('examples/*/*.h5')))} of {len(saes)} SAEs",
             f"report: {'there' if (run / 'report.html').is_file() else 'missing'}",
             *examine_jobs(JobTable(run / "jobs")),
+            *examine_labels(run),
         ],
     }
+
+
+def examine_labels(run: Path) -> list[str]:
+    """The database of judgements: version, items, judgements, and whether its chains are whole."""
+    from clinlens.labels import DATABASE, overview
+
+    if not (run / DATABASE).is_file():
+        return []
+    found = overview(run / DATABASE)
+    state = "intact" if not found["problems"] else f"{found['problems']} problems; see `clinlens labels verify`"
+    return [
+        f"labels: version {found['version']}, {found['n_projects']} projects, {found['n_items']:,} items, "
+        f"{found['n_judgements']:,} judgements, audit {state}"
+    ]
 
 
 def examine_store(folder: Path) -> list[str]:

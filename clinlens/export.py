@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from clinlens import hub, model_card
+from clinlens import feature_labels, hub, model_card
 from clinlens.pipeline import Run
 from hooks.store import Store
 from sae import artefact, formats, saelens_format
@@ -25,6 +25,7 @@ ORIGIN_FILE = "origin.json"
 RECORDS = (ORIGIN_FILE, METRICS_FILE, evaluation.FILE)
 """What is copied beside an SAE, where it is there; no text of the corpus is in it."""
 INDEX_FILE = "index.json"
+LABELS_FILE = "labels.json"
 TOLERANCE = 1e-5
 """Largest difference allowed, relative to the largest value."""
 CHECK_ROWS = 512
@@ -66,15 +67,28 @@ def export(
     store = Store.open(run.folder / "acts")
     differences = {name_of(fit): copy(fit, target / name_of(fit), kind, store) for fit in ready}
     artefact.write_json(target / INDEX_FILE, {"saes": list(differences), "store_id": store.id})
+    n_labels = write_labels(run.folder, ready, target)
     if publication.repo_id is not None:
         hub.hide_local_names(target / name for name in differences)
-    text = model_card.card(target, list(differences), kind, publication.licence, publication.repo_id)
+    text = model_card.card(target, list(differences), kind, publication.licence, publication.repo_id, n_labels)
     artefact.write_text(target / model_card.FILE, text)
     result = {"to": str(target), "n_saes": len(ready), "largest_difference": max(differences.values()), "format": kind}
+    if n_labels:
+        result["n_labels"] = n_labels
     if publication.repo_id is not None:
-        patterns = [model_card.FILE, INDEX_FILE, *(f"{name}/*" for name in differences)]
+        patterns = [model_card.FILE, INDEX_FILE, LABELS_FILE, *(f"{name}/*" for name in differences)]
         result["pushed"] = hub.push(target, publication.repo_id, patterns)
     return result
+
+
+def write_labels(folder: Path, fits: Sequence[Fit], target: Path) -> int:
+    """Writes physicians' labels of the features beside the SAEs, where there are some; how many there are."""
+    found = feature_labels.records(folder, [(fit.hook_point, fit.sae_id) for fit in fits])
+    if found:
+        artefact.write_json(target / LABELS_FILE, {"caveat": feature_labels.CAVEAT, "labels": found})
+    else:
+        (target / LABELS_FILE).unlink(missing_ok=True)
+    return len(found)
 
 
 def name_of(fit: Fit) -> str:

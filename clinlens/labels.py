@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from clinlens import __version__
+from labeling.database import backup, checkpoints, integrity
 from labeling.database.connection import Database
-from labeling.database.schema import project
+from labeling.database.schema import audit_event, item, judgement, project
 from labeling.database.transaction import PROGRAM, now
 from labeling.exchange import foreign, manifest
 from labeling.exchange.export import ExportConfig, export
@@ -112,6 +113,69 @@ def exports_of(source: str) -> list[Export]:
         ids = list(conn.execute(select(project.c.id).order_by(project.c.id)).scalars())
         bundles = [read_bundle(conn, one, evidence=True) for one in ids]
         return [Export(manifest.of_bundle(one, SOFTWARE, database.version() or ""), one) for one in bundles]
+
+
+def verify_labels(where: str, marks: Path | None, key: Path | None) -> dict[str, Any]:
+    """All that was changed behind the program's back."""
+    with opened(where) as database, database.read() as conn:
+        problems = integrity.verify(conn, checkpoint_file=marks, key_file=key)
+        n_events = conn.execute(select(func.count()).select_from(audit_event)).scalar_one()
+    return {
+        "n_events": n_events,
+        "is_intact": not problems,
+        "n_problems": len(problems),
+        "checks": [f"{one.place}: {one.sentence}" for one in problems],
+    }
+
+
+def overview(path: Path) -> dict[str, Any]:
+    """What a database holds, in numbers, and how many problems a verification finds."""
+    with Database.open(path) as database, database.read() as conn:
+        counts = {
+            f"n_{table.name}s": conn.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in (project, item, judgement)
+        }
+        return {"version": database.version(), **counts, "problems": len(integrity.verify(conn))}
+
+
+def backup_labels(where: str, target: Path, passphrase_file: Path | None) -> dict[str, Any]:
+    """Copies a database while people work."""
+    with opened(where) as database:
+        done = backup.backup(database, target, passphrase=passphrase(passphrase_file))
+    return {"to": str(done.path), "sha256": done.sha256, "n_rows": sum(done.n_rows.values())}
+
+
+def restore_labels(path: Path, target: str, passphrase_file: Path | None) -> dict[str, Any]:
+    """Makes a database from a backup, and verifies it."""
+    done = backup.restore(path, place_of(target), passphrase=passphrase(passphrase_file))
+    return {
+        "to": str(place_of(target)),
+        "n_rows": sum(done.n_rows.values()),
+        "is_intact": not done.problems,
+        "checks": [f"{one.place}: {one.sentence}" for one in done.problems],
+    }
+
+
+def checkpoint_labels(where: str, target: Path, key: Path) -> dict[str, Any]:
+    """Appends a signed checkpoint of every chain to a file; a key that is not there is made."""
+    made = None if key.exists() else str(checkpoints.new_key(key))
+    with opened(where) as database, database.write() as conn:
+        marks = checkpoints.write(conn, target, key)
+    return {"to": str(target), "n_chains": len(marks), **({"new_key": str(key), "to_verify": made} if made else {})}
+
+
+def passphrase(path: Path | None) -> str | None:
+    """The first line of a file: a passphrase has no place on a command line, which others can see."""
+    if path is None:
+        return None
+    if not path.is_file():
+        raise UserError(
+            f"{path} does not exist, expected a file with the passphrase in its first line. Check the path."
+        )
+    found = path.read_text(encoding="utf-8").split("\n", 1)[0].strip("\r")
+    if not found:
+        raise UserError(f"{path} begins with an empty line, expected a passphrase there. Write one.")
+    return found
 
 
 def lines(found: dict[str, Any]) -> list[str]:

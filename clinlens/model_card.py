@@ -70,7 +70,14 @@ def number(figures: Mapping[str, Any], name: str, form: str) -> str:
     return UNMEASURED if value is None else format(value, form)
 
 
-def card(target: Path, names: list[str], kind: WritableFormat, licence: str | None, repo_id: str | None) -> str:
+def card(
+    target: Path,
+    names: list[str],
+    kind: WritableFormat,
+    licence: str | None,
+    repo_id: str | None,
+    n_labels: int = 0,
+) -> str:
     """The text of the model card.
 
     Args:
@@ -79,6 +86,7 @@ def card(target: Path, names: list[str], kind: WritableFormat, licence: str | No
         kind: Their format.
         licence: The hub's name of a licence, if one was named.
         repo_id: The repository they are uploaded to, if any.
+        n_labels: Features with physicians' labels in `labels.json`.
     """
     saes = [read(target, name) for name in names]
     store = saes[0].origin["store"]
@@ -112,11 +120,26 @@ def card(target: Path, names: list[str], kind: WritableFormat, licence: str | No
             "",
             *training(saes),
             "",
+            *labels(n_labels),
             "## Intended use and limits",
             "",
             LIMITS,
         ]
     )
+
+
+def labels(n_labels: int) -> list[str]:
+    """What is said of physicians' labels; nothing where there are none."""
+    if not n_labels:
+        return []
+    return [
+        "## Labels",
+        "",
+        f"`labels.json` holds physicians' labels of {n_labels:,} feature{'s' * (n_labels > 1)}: the leading answer, all answers "
+        "with their shares, and how many raters gave them, without names. They are hypotheses about the model, made on the "
+        "evidence the raters were shown.",
+        "",
+    ]
 
 
 def read(target: Path, name: str) -> Exported:

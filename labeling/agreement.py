@@ -17,7 +17,7 @@ from labeling.alpha import alpha
 from labeling.bootstrap import BootstrapConfig, Statistic, estimates
 from labeling.categories import CategoryAgreement, by_category
 from labeling.cohen import PairKappa, all_pairs, cohen
-from labeling.estimate import Estimate, Support
+from labeling.estimate import Estimate, Support, joined
 from labeling.fleiss import Fleiss, fleiss
 from labeling.gwet import Analytic, Coefficient, analytic, coefficient, conger
 from labeling.icc import icc
@@ -246,8 +246,8 @@ def notes(found: dict[str, Estimate], each: Sequence[CategoryAgreement], primary
     effect = prevalence_effect(found, each, primary)
     if effect:
         sentences.append(effect)
-    warnings = sorted({one.warning for one in found.values() if one.warning})
-    return (*sentences, *warnings)
+    warning = joined(one.warning for one in found.values())
+    return (*sentences, warning) if warning else tuple(sentences)
 
 
 def prevalence_effect(found: dict[str, Estimate], each: Sequence[CategoryAgreement], primary: str) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 
 from labeling.bootstrap import Statistic, unseen
 from labeling.scale import Level
@@ -24,6 +25,7 @@ from sae.errors import UserError
 
 MAX_CELLS = 200_000_000
 """Items × columns that may be held at once: 1.6 GB."""
+MANY_LEVELS = 64
 
 
 def alpha(counts: np.ndarray, levels: np.ndarray, level: Level) -> Statistic:
@@ -62,7 +64,7 @@ def matrix_alpha(counts: np.ndarray, distances: np.ndarray) -> Statistic:
     """Alpha with fixed squared distances [n_levels, n_levels]."""
     refuse_too_large(len(counts), counts.shape[1])
     counts, share = pairable(counts)
-    within = np.einsum("uc,uc->u", counts @ distances, counts) * share
+    within = within_items(counts, distances) * share
     contributions = np.column_stack([within, counts])
 
     def of_sums(sums: np.ndarray) -> np.ndarray:
@@ -72,6 +74,12 @@ def matrix_alpha(counts: np.ndarray, distances: np.ndarray) -> Statistic:
     n = counts.sum(axis=0)
     farthest = distances[np.ix_(n > 0, n > 0)].max(initial=0)
     return Statistic(contributions, of_sums, agreeing(share, contributions[:, 0], n.sum(), farthest, n @ distances @ n))
+
+
+def within_items(counts: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """[n_items] Σ over pairs of levels of their counts times [n_levels, n_levels]; few of many levels occur in an item."""
+    rows = csr_array(counts) @ matrix if len(matrix) > MANY_LEVELS else counts @ matrix
+    return np.einsum("uc,uc->u", rows, counts)
 
 
 def interval_alpha(counts: np.ndarray, levels: np.ndarray) -> Statistic:

@@ -5,28 +5,33 @@
    drawn, times a table of what each item contributes; all figures of a field share the same draws.
 3. BCa: percentiles of the resampled values, moved for bias (how many of them lie below the value) and for acceleration
    (how the figure's spread changes with it, from leaving out one item at a time, which is a subtraction here).
-4. The percentiles are those of Student's t, widened by √(n / (n − 1)), since resamples of few items vary too little.
-5. Where every item agrees, resampling finds no disagreement either. The lower end is then what the figure would be if as
+4. Where every item agrees, resampling finds no disagreement either. The lower end is then what the figure would be if as
    large a share of items as n agreeing ones leave possible disagreed as far as the scale goes.
 
-Source: Efron 1987, doi:10.1080/01621459.1987.10478410; Hesterberg 2015, doi:10.1080/00031305.2015.1089789 (4); Clopper
-and Pearson 1934 (5). Zapf et al. 2016 (BMC Med Res Methodol 16:93) find that the bootstrap keeps its coverage for
-agreement where asymptotic intervals do not. Measured coverage: docs/agreement.md.
+Source: Efron 1987, doi:10.1080/01621459.1987.10478410; Efron and Tibshirani 1993, ch. 14; Clopper and Pearson 1934 (4).
+Zapf et al. 2016 (BMC Med Res Methodol 16:93) find that the bootstrap keeps its coverage for agreement where asymptotic
+intervals do not. Measured coverage, and wider intervals that were tried: docs/agreement.md, docs/log.md.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from pydantic import Field, PositiveInt
+from scipy.sparse import csr_array
 from scipy.stats import norm
-from scipy.stats import t as student
 
 from labeling.estimate import Estimate, Support, doubts, undefined
 from sae.config import Settings
 
 CHUNK_CELLS = 4_000_000
 """Counts drawn at once: 32 MB."""
+SPARSE = 0.05
+"""Share of contributions that are not 0, below which the sums skip zeros. Source: a product costs some 20 times as much then."""
+MAX_LEFT_OUT = 2000
+"""Up to so many items, each is left out by itself; of more, a thousand groups are, whose skewness says the same."""
+N_GROUPS = 1000
 NO_VALUE = "The figure does not exist for these ratings."
 EXACT = "exact bound, all items alike"
 
@@ -94,12 +99,27 @@ def resampled_values(statistics: Mapping[str, Statistic], cfg: BootstrapConfig) 
     """[n_bootstraps] values of each figure; the same rows of all figures come from the same items."""
     if not statistics:
         return
-    sums = resampled_sums(np.column_stack([one.contributions for one in statistics.values()]), cfg)
-    start = 0
-    for name, one in statistics.items():
-        end = start + one.contributions.shape[1]
-        yield name, one.of_sums(sums[:, start:end])
-        start = end
+    stacked, where = distinct_columns([one.contributions for one in statistics.values()])
+    sums = resampled_sums(stacked, cfg)
+    for (name, one), columns in zip(statistics.items(), where, strict=True):
+        yield name, one.of_sums(sums[:, columns])
+
+
+def distinct_columns(tables: list[np.ndarray]) -> tuple[np.ndarray, list[list[int]]]:
+    """The columns of all tables, each once, and where each table's are: coefficients share most of theirs."""
+    place: dict[bytes, int] = {}
+    found: list[np.ndarray] = []
+    where = []
+    for table in tables:
+        columns = []
+        for column in np.ascontiguousarray(table.T):
+            key = hashlib.blake2b(column, digest_size=16).digest()
+            if key not in place:
+                place[key] = len(found)
+                found.append(column)
+            columns.append(place[key])
+        where.append(columns)
+    return np.stack(found, axis=1), where
 
 
 def resampled_sums(contributions: np.ndarray, cfg: BootstrapConfig) -> np.ndarray:
@@ -107,13 +127,15 @@ def resampled_sums(contributions: np.ndarray, cfg: BootstrapConfig) -> np.ndarra
     n = len(contributions)
     rng = np.random.default_rng(cfg.seed)
     at_once = max(1, CHUNK_CELLS // n)
+    is_sparse = np.count_nonzero(contributions) < SPARSE * contributions.size
+    columns = csr_array(contributions.T) if is_sparse else contributions.T
     found = []
     for start in range(0, cfg.n_bootstraps, at_once):
         size = min(at_once, cfg.n_bootstraps - start)
         drawn = rng.integers(0, n, size=(size, n))
         drawn += np.arange(size)[:, None] * n
         times = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
-        found.append(times.astype(np.float64) @ contributions)
+        found.append((columns @ times.T.astype(np.float64)).T)
     return np.concatenate(found)
 
 
@@ -149,15 +171,24 @@ def interval(one: Statistic, resampled: np.ndarray, cfg: BootstrapConfig) -> Int
             return Interval(None, None, "none", n_undefined)
         return Interval(*one.exact(tail), EXACT, n_undefined)
     bias = float(norm.ppf((np.mean(values < value - 1e-12) + np.mean(values <= value + 1e-12)) / 2))
-    z = float(student.ppf(1 - tail, n - 1)) * np.sqrt(n / (n - 1))
+    z = float(norm.ppf(1 - tail))
     if not np.isfinite(bias):
-        low, high = np.quantile(values, norm.cdf([-z, z]))
+        low, high = np.quantile(values, [tail, 1 - tail])
         return Interval(float(low), float(high), "percentiles (BCa does not exist)", n_undefined)
     moved = bias + np.array([-z, z])
-    pace = 1 - acceleration(one.of_sums(sums - one.contributions)) * moved
+    pace = 1 - acceleration(one.of_sums(sums - grouped(one.contributions))) * moved
     shares = norm.cdf(np.where(pace > 0, bias + moved / np.where(pace > 0, pace, 1), np.copysign(np.inf, moved)))
     low, high = np.quantile(values, shares)
-    return Interval(float(low), float(high), "BCa, t-expanded", n_undefined)
+    return Interval(float(low), float(high), "BCa", n_undefined)
+
+
+def grouped(contributions: np.ndarray) -> np.ndarray:
+    """What each item contributes; of many items, each of a thousand groups, every thousandth item being in one."""
+    n = len(contributions)
+    if n <= MAX_LEFT_OUT:
+        return contributions
+    padded = np.concatenate([contributions, np.zeros((-n % N_GROUPS, contributions.shape[1]))])
+    return padded.reshape(-1, N_GROUPS, contributions.shape[1]).sum(axis=0)
 
 
 def acceleration(left_out: np.ndarray) -> float:

@@ -1,5 +1,6 @@
 """A number that never stands alone: with its interval, how many items it rests on, and whether to trust the interval."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 MIN_UNITS = 30
@@ -8,6 +9,7 @@ MIN_CLASS_UNITS = 5
 """Fewer items in which a class was used at all: likewise."""
 MAX_UNDEFINED = 0.05
 """Share of resamples in which the figure does not exist, above which likewise."""
+UNRELIABLE = "Interval unreliable: "
 
 
 class Support(NamedTuple):
@@ -66,12 +68,25 @@ def doubts(support: Support, n_undefined: int = 0, n_resamples: int = 0) -> str:
     """
     found = []
     if support.n_items < MIN_UNITS:
-        found.append(f"{support.n_items} items have two ratings, fewer than {MIN_UNITS}")
+        found.append(f"{counted(support.n_items, 'item')} with two ratings, fewer than {MIN_UNITS}")
     if support.n_rarest is not None and support.n_rarest < MIN_CLASS_UNITS:
-        found.append(f"the rarest class occurs in {support.n_rarest} items, fewer than {MIN_CLASS_UNITS}")
+        found.append(f"the rarest class in {counted(support.n_rarest, 'item')}, fewer than {MIN_CLASS_UNITS}")
     if n_resamples and n_undefined > MAX_UNDEFINED * n_resamples:
-        found.append(f"{n_undefined} of {n_resamples} resamples have no value, more than {MAX_UNDEFINED:.0%}")
-    return f"Interval unreliable: {'; '.join(found)}." if found else ""
+        found.append(f"no value in {n_undefined} of {n_resamples} resamples, more than {MAX_UNDEFINED:.0%}")
+    return f"{UNRELIABLE}{'; '.join(found)}." if found else ""
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def joined(warnings: Iterable[str]) -> str:
+    """Several warnings as one, each ground named once; empty if there is none."""
+    grounds = [
+        ground for one in warnings if one for ground in one.removeprefix(UNRELIABLE).removesuffix(".").split("; ")
+    ]
+    return f"{UNRELIABLE}{'; '.join(dict.fromkeys(grounds))}." if grounds else ""
 
 
 def undefined(support: Support, reason: str) -> Estimate:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
+from labeling.alpha import within_items
 from labeling.bootstrap import Statistic, ratio_of, unseen
 
 Coefficient = Literal["ac", "pi", "conger", "brennan_prediger", "percent"]
@@ -46,7 +47,7 @@ class Items(NamedTuple):
 def items_of(counts: np.ndarray, weights: np.ndarray) -> Items:
     """The same from counts [n_items, q] and weights [q, q]."""
     r = counts.sum(axis=1)
-    pairs = np.einsum("ik,ik->i", counts, counts @ weights.T - 1)
+    pairs = within_items(counts, weights.T) - r
     agreement = np.where(r >= 2, pairs / np.maximum(r * (r - 1), 1), 0)
     return Items(agreement, (r >= 2) * 1.0, counts / np.maximum(r, 1)[:, None], (r >= 1) * 1.0)
 
@@ -91,6 +92,8 @@ def agreeing(items: Items, weights: np.ndarray, expected: float) -> Callable[[fl
 def chance(kind: Coefficient, shares: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """[...] expected agreement of prevalences [..., q]."""
     q = len(weights)
+    if q < 2:
+        return np.full(shares.shape[:-1], np.nan)
     if kind == "ac":
         return weights.sum() / (q * (q - 1)) * (shares * (1 - shares)).sum(axis=-1)
     if kind == "pi":

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import f as fisher
 
-from labeling.estimate import Estimate, Support, doubts, undefined
+from labeling.estimate import Estimate, Support, counted, doubts, undefined
 
 METHOD = "F distribution (McGraw and Wong 1996)"
 
@@ -58,7 +58,9 @@ def icc(ratings: np.ndarray, confidence: float = 0.95) -> ICC:
     missing = int(np.isnan(ratings).sum())
     reason = ""
     if missing:
-        reason = f"{missing} ratings are missing; the analysis of variance needs every rater's value of every item."
+        reason = (
+            f"{counted(missing, 'rating')} missing; the analysis of variance needs every rater's value of every item."
+        )
     elif n < 2 or k < 2:
         reason = "It needs two items and two raters."
     elif np.ptp(ratings) == 0:

@@ -123,6 +123,9 @@ class JudgementTable:
     closed_rounds: frozenset[int] = field(default_factory=frozenset)
     """Numbers of the rounds that nobody rates any more."""
 
+    kept: dict[int, tuple[JudgementRow, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Blind judgements by codebook, once they were asked for."""
+
     @property
     def digest(self) -> str:
         """Hash of everything in it but the raters' ids in the database."""
@@ -143,7 +146,10 @@ class JudgementTable:
 
     def blind(self, codebook_n: int) -> tuple[JudgementRow, ...]:
         """Everybody's last blind judgement of every item under one codebook; no detection task, which asks something else."""
-        return last_blind(row for row in self.rows if row.codebook_n == codebook_n and not is_detection(row))
+        if codebook_n not in self.kept:
+            asked = (row for row in self.rows if row.codebook_n == codebook_n and not is_detection(row))
+            self.kept[codebook_n] = last_blind(asked)
+        return self.kept[codebook_n]
 
     def headline(self, codebook_n: int) -> tuple[JudgementRow, ...]:
         """What agreement is estimated on: of the blind ones, those in their place in the fixed stratum of main rounds."""

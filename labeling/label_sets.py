@@ -26,6 +26,8 @@ from sae.errors import UserError
 YES_NO = np.array([0.0, 1.0])
 MAX_SETS = 4000
 """Different sets that may be compared with each other: 128 MB of distances."""
+BITS = 62
+"""Labels that fit into one integer."""
 
 
 class LabelSets(NamedTuple):
@@ -169,7 +171,12 @@ def of_sets(sets: LabelSets) -> dict[str, Statistic]:
 def distinct(sets: LabelSets) -> tuple[np.ndarray, np.ndarray]:
     """[n_items, n_kinds] how many raters gave each of the sets that occur, and [n_kinds, n_labels] what they hold."""
     rows, columns = np.nonzero(sets.is_answered)
-    kinds, which = np.unique(sets.has_label[rows, columns], axis=0, return_inverse=True)
+    given = sets.has_label[rows, columns]
+    if given.shape[1] < BITS:  # sorting numbers is far faster than sorting rows
+        _, first, which = np.unique(given @ (1 << np.arange(given.shape[1])), return_index=True, return_inverse=True)
+        kinds = given[first]
+    else:
+        kinds, which = np.unique(given, axis=0, return_inverse=True)
     if len(kinds) > MAX_SETS:
         raise UserError(
             f"{len(kinds):,} different sets of labels occur, expected at most {MAX_SETS:,}, whose distances fit into memory. "

@@ -206,7 +206,7 @@ def scale_of(table: RaterTable, level: Level, names: Sequence[str] | None) -> Sc
     known = {value for value in values if value is not None}
     if None not in values:
         found = [f"{value:.17g}" for value in sorted(known)]
-    elif level == "ordinal":
+    elif level == "ordinal" and len(found) > 1:
         raise UserError(
             f"An ordinal field has {len(found)} different answers and nobody said their order, expected --categories from "
             "the lowest to the highest. The alphabet's order would be wrong."

@@ -10,7 +10,8 @@ from labeling.exchange.bundle import Bundle
 from labeling.exchange.records import ItemRecord, JudgementRecord, SoftLabelRecord
 from labeling.judgement_table import Adjudication, FeatureRef, Gold, JudgementRow, JudgementTable, Skip
 from labeling.ratings import Ratings
-from labeling.report.matrix import matrix
+from labeling.report.matrix import grid, matrix
+from labeling.soft_labels import soft_labels as consensus_labels
 
 DIGITS = 10
 """Significant digits of derived figures, on which every machine agrees."""
@@ -109,7 +110,7 @@ def soft_labels(table: JudgementTable) -> tuple[SoftLabelRecord, ...]:
 
 def of_field(rows: Sequence[JudgementRow], question: Question, codebook_n: int) -> Iterable[SoftLabelRecord]:
     """Soft labels of one field."""
-    found = matrix(rows, question)
+    found = matrix(grid(rows), question)
     if not found.n_ratings:
         return
     is_rated = ~np.isnan(found.ratings)
@@ -120,9 +121,10 @@ def of_field(rows: Sequence[JudgementRow], question: Question, codebook_n: int) 
     done = consensus(ratings, ConsensusConfig(), is_ordinal=question.kind == "scale")
     features = {row.item_id: row.feature for row in rows}
     n_abstained = found.is_abstention.sum(axis=1)
-    for place in np.flatnonzero(is_rated.any(axis=1)):
-        name = found.items[place]
-        chances, bits = done.map.distribution[place], float(done.map.entropy[place])
+    soft = consensus_labels(done, found.items, is_rated.sum(axis=1))
+    places = {name: place for place, name in enumerate(found.items)}
+    for n, name in enumerate(soft.item_ids):
+        chances = soft.posterior[n]
         yield SoftLabelRecord(
             item_id=name,
             hook_point=features[name].hook_point,
@@ -130,12 +132,12 @@ def of_field(rows: Sequence[JudgementRow], question: Question, codebook_n: int) 
             feature=features[name].number,
             codebook=codebook_n,
             field=question.key,
-            n=int(is_rated[place].sum()),
-            n_cannot_judge=int(n_abstained[place]),
-            distribution=by_code(codes, done.vote.distribution[place]),
+            n=int(soft.n_raters[n]),
+            n_cannot_judge=int(n_abstained[places[name]]),
+            distribution=by_code(codes, soft.distribution[n]),
             posterior=by_code(codes, chances),
-            entropy=max(rounded(bits), 0.0),
-            weight=min(max(rounded(1 - bits / float(np.log2(len(codes)))), 0.0), 1.0),
+            entropy=max(rounded(float(soft.entropy[n])), 0.0),
+            weight=rounded(float(soft.weight[n])),
             leading=codes[int(chances.argmax())],
         )
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from sqlalchemy import func, insert, select, update
 
+from labeling.answers import labels_of
+from labeling.codebook import Codebook
 from labeling.database import audit
 from labeling.database.schema import adjudication, assignment, gold, item, judgement, judgement_label, round_
 from labeling.exchange.bundle import Bundle
@@ -57,6 +59,7 @@ def item_row(target: Target, one: ItemRecord) -> dict[str, Any]:
         "snapshot_sha256": one.snapshot_sha256,
         "stratum": one.stratum,
         "slots": one.slots,
+        "n_extra": one.n_extra,
         "place": one.place,
         "state": one.state,
         "is_free": 0,
@@ -79,7 +82,8 @@ def add_judgements(target: Target, bundle: Bundle) -> None:
     for one in new:
         row = judgement_row(one)
         audit.record(conn, judgement, row, target.project_id, target.actor, "judgement_imported")
-    labels = [row for one in new for row in label_rows(one)]
+    books = {one.id: Codebook.model_validate(one.body) for one in bundle.codebooks}
+    labels = [row for one in new for row in label_rows(one, books[one.codebook_id])]
     if labels:
         conn.execute(insert(judgement_label), labels)
     target.count("judgement", len(new))
@@ -157,17 +161,14 @@ def judgement_row(one: JudgementRecord) -> dict[str, Any]:
     }
 
 
-def label_rows(one: JudgementRecord) -> list[dict[str, str]]:
-    """Categories and concept codes of a judgement, for counting."""
-    found: list[dict[str, str]] = []
-    for key, answer in one.answers.items():
-        values = answer.get("codes", []) if isinstance(answer, dict) else [answer]
-        found += [
-            {"judgement_id": one.judgement_id, "key": key, "value": value}
-            for value in values
-            if isinstance(value, str) and len(value) <= 64
-        ]
-    return found
+def label_rows(one: JudgementRecord, codebook: Codebook) -> list[dict[str, str]]:
+    """Categories and concept codes of a judgement, for counting; a detection task has none."""
+    if "fires" in one.answers:
+        return []
+    return [
+        {"judgement_id": one.judgement_id, "key": key, "value": value}
+        for key, value in sorted(set(labels_of(codebook, one.answers)))
+    ]
 
 
 def recount(target: Target, items: set[str]) -> None:

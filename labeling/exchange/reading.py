@@ -134,6 +134,16 @@ def check_answers(codebook: Codebook, answers: dict[str, Any], where: str) -> No
                 allowed.add("cannot_judge")
             if not isinstance(answer, str) or answer not in allowed:
                 raise broken(where, f"an answer to {key} that is none of its {len(allowed)} categories")
+        elif question.kind == "concepts":
+            check_concepts(codebook, answer, where)
+
+
+def check_concepts(codebook: Codebook, answer: Any, where: str) -> None:
+    """A set of concepts is of the vocabulary."""
+    known = {term.code for term in codebook.vocabulary.terms} if codebook.vocabulary else set()
+    codes = answer.get("codes") if isinstance(answer, dict) else None
+    if not isinstance(codes, list) or not all(isinstance(code, str) and code in known for code in codes):
+        raise broken(where, "concepts that its vocabulary does not have")
 
 
 def check_references(bundle: Bundle) -> None:

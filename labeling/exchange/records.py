@@ -84,6 +84,7 @@ class ItemRecord(Settings, frozen=True):
     snapshot_sha256: Hash = Field(description="Of the evidence.")
     stratum: Stratum = Field(description="Why the item is there.")
     slots: int = Field(ge=0, description="Raters it asks for.")
+    n_extra: int = Field(default=0, ge=0, description="Of them, how many because raters disagreed.")
     place: int | None = Field(description="Its place in the round's order; none of a retest.")
     state: Word = Field(description="How it stood when it was exported.")
     detail: dict[str, Any] = Field(description="Of a detection task: label and contexts.")
@@ -197,8 +198,10 @@ class SoftLabelRecord(Settings, frozen=True):
     n_cannot_judge: int = Field(ge=0, description="Raters who said that the evidence does not suffice.")
     distribution: dict[str, float] = Field(description="Share of the raters for each category.")
     posterior: dict[str, float] = Field(description="Probability of each category by the consensus model.")
-    entropy: float = Field(ge=0, description="Of the posterior, in bits.")
-    weight: float = Field(ge=0, le=1, description="How much a loss should rely on it: 1 − entropy / log2(categories).")
+    entropy: float = Field(ge=0, description="Of the distribution, in bits: how far raters differ.")
+    weight: float = Field(
+        ge=0, le=1, description="Of the item in training: 1 for the panel's typical number of raters."
+    )
     leading: str = Field(description="The likeliest category.")
 
 

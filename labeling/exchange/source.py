@@ -178,6 +178,7 @@ def item_records(conn: Connection, project_id: str, people: People) -> Iterable[
             snapshot_sha256=row.snapshot_sha256,
             stratum=row.stratum,
             slots=row.slots,
+            n_extra=row.n_extra,
             place=row.place,
             state=row.state,
             detail=json.loads(row.detail),

@@ -13,7 +13,7 @@ from labeling.codebook import Codebook
 from labeling.gold import proportion
 from labeling.judgement_table import JudgementRow, JudgementTable
 from labeling.report.fields import or_reason
-from labeling.report.matrix import matrix, scale_of
+from labeling.report.matrix import grid, matrix, scale_of
 
 Figures = dict[str, Any]
 
@@ -87,7 +87,7 @@ def revisions(table: JudgementTable, codebook: Codebook, codebook_n: int, cfg: B
 def figures(rows: Sequence[JudgementRow], codebook: Codebook, cfg: BootstrapConfig) -> Figures:
     """Coefficients of the primary field."""
     question = codebook.question(codebook.primary)
-    found = matrix(rows, question)
+    found = matrix(grid(rows), question)
     return or_reason(
         lambda: {"coefficients": agreement(found.ratings, scale_of(question), cfg).record()["coefficients"]}
     )

@@ -14,7 +14,7 @@ from labeling.free_text import same_words
 from labeling.icc import icc
 from labeling.judgement_table import JudgementRow, JudgementTable
 from labeling.label_sets import label_sets, set_agreement
-from labeling.report.matrix import interval_scale_of, matrix, scale_of, with_abstention
+from labeling.report.matrix import Grid, interval_scale_of, matrix, scale_of, with_abstention
 from labeling.scale import categories, counts_of
 from labeling.spans import span_agreement
 from sae.errors import UserError
@@ -22,18 +22,17 @@ from sae.errors import UserError
 Figures = dict[str, Any]
 
 
-def field(
-    rows: Sequence[JudgementRow], codebook: Codebook, question: Question, table: JudgementTable, cfg: BootstrapConfig
-) -> Figures:
+def field(places: Grid, codebook: Codebook, question: Question, table: JudgementTable, cfg: BootstrapConfig) -> Figures:
     """One field.
 
     Args:
-        rows: Headline judgements, one per item and rater.
-        codebook: Of the rows.
+        places: Headline judgements, one per item and rater.
+        codebook: Of the judgements.
         question: The field.
-        table: Where the rows come from, for the length of the evidence.
+        table: Where they come from, for the length of the evidence.
         cfg: Of the intervals.
     """
+    rows = places.rows
     head = {
         "key": question.key,
         "name": question.name,
@@ -41,8 +40,8 @@ def field(
         "is_primary": question.key == codebook.primary,
     }
     found: dict[str, Callable[[], Figures]] = {
-        "choice": lambda: categorical(rows, question, cfg),
-        "scale": lambda: categorical(rows, question, cfg),
+        "choice": lambda: categorical(places, question, cfg),
+        "scale": lambda: categorical(places, question, cfg),
         "concepts": lambda: concepts(rows, codebook, question, cfg),
         "text": lambda: texts(rows, question, cfg),
         "rationale": lambda: rationale(rows, question, table, cfg),
@@ -58,16 +57,16 @@ def or_reason(compute: Callable[[], Figures]) -> Figures:
         return {"reason": str(error)}
 
 
-def categorical(rows: Sequence[JudgementRow], question: Question, cfg: BootstrapConfig) -> Figures:
+def categorical(places: Grid, question: Question, cfg: BootstrapConfig) -> Figures:
     """A choice or a scale: every coefficient, and how much "cannot judge" matters."""
-    found = matrix(rows, question)
+    found = matrix(places, question)
     scale = scale_of(question)
     done = agreement(found.ratings, scale, cfg, raters=found.raters).record()
     figures: Figures = {"agreement": done, "category_codes": [category.code for category in question.categories]}
     if question.is_interval and question.kind == "scale":
         figures["interval"] = interval(found.ratings, question, cfg)
     if found.is_abstention.any():
-        figures["cannot_judge"] = abstention(rows, question, cfg)
+        figures["cannot_judge"] = abstention(places, question, cfg)
     return figures
 
 
@@ -87,9 +86,9 @@ def interval(ratings: np.ndarray, question: Question, cfg: BootstrapConfig) -> F
     }
 
 
-def abstention(rows: Sequence[JudgementRow], question: Question, cfg: BootstrapConfig) -> Figures:
+def abstention(places: Grid, question: Question, cfg: BootstrapConfig) -> Figures:
     """`cannot_judge` as an outcome of its own, and as one more category; as missing it is the headline."""
-    found = matrix(rows, question)
+    found = matrix(places, question)
     with_it, scale = with_abstention(found, question)
     judged = np.where(found.is_abstention, 1.0, np.where(np.isnan(found.ratings), np.nan, 0.0))
     outcome = agreement(judged, categories(["judged", "cannot judge"]), cfg, raters=found.raters)
@@ -156,12 +155,8 @@ def rationale(rows: Sequence[JudgementRow], question: Question, table: Judgement
     by_item: dict[str, list[JudgementRow]] = {}
     for row in answered:
         by_item.setdefault(row.item_id, []).append(row)
-    n_unknown = sum(own[0].snapshot_sha256 not in table.context_tokens for own in by_item.values())
-    marks = [
-        np.asarray([marks_of(row, question.key, table.context_tokens[row.snapshot_sha256]) for row in own])
-        for _, own in sorted(by_item.items())
-        if own[0].snapshot_sha256 in table.context_tokens
-    ]
+    known = [own for _, own in sorted(by_item.items()) if own[0].snapshot_sha256 in table.context_tokens]
+    marks = [marks_of(own, question.key, table.context_tokens[own[0].snapshot_sha256]) for own in known]
     done = span_agreement(marks, cfg)
     return {
         "spans": {
@@ -169,19 +164,23 @@ def rationale(rows: Sequence[JudgementRow], question: Question, table: Judgement
             "f1_tokens": done.f1_tokens.record(),
             "n_tokens": done.n_tokens,
             "marked_share": done.marked_share,
-            "n_items_without_evidence": n_unknown,
+            "n_items_without_evidence": len(by_item) - len(known),
         },
         "n_rationales": len(lengths),
         "median_characters": lengths[len(lengths) // 2] if lengths else None,
     }
 
 
-def marks_of(row: JudgementRow, key: str, lengths: Sequence[int]) -> np.ndarray:
-    """[n_tokens] 1 for every token that a judgement cites, over all contexts one after the other."""
-    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(int)
-    found = np.zeros(starts[-1])
-    for span in row.answers[key]["spans"]:
-        if 0 <= span["context"] < len(lengths):
-            start = starts[span["context"]]
-            found[start + span["start"] : min(start + span["end"], starts[span["context"] + 1])] = 1.0
+def marks_of(rows: Sequence[JudgementRow], key: str, lengths: Sequence[int]) -> np.ndarray:
+    """[n_raters, n_tokens] 1 for every token that a judgement cites, over all contexts of an item one after the other."""
+    starts = [0]
+    for length in lengths:
+        starts.append(starts[-1] + length)
+    found = np.zeros((len(rows), starts[-1]))
+    for place, row in enumerate(rows):
+        for span in row.answers[key]["spans"]:
+            context = span["context"]
+            if 0 <= context < len(lengths):
+                end = min(starts[context] + span["end"], starts[context + 1])
+                found[place, starts[context] + span["start"] : end] = 1.0
     return found

@@ -14,6 +14,7 @@ from labeling.report import changes, grras, methods, people
 from labeling.report.config import ReportConfig
 from labeling.report.fields import field
 from labeling.report.flow import flow, panel
+from labeling.report.matrix import grid
 from labeling.report.opinion import opinion
 from labeling.report.study import Study
 from labeling.report.trust import trust
@@ -39,6 +40,7 @@ def findings(table: JudgementTable, cfg: ReportConfig, study: Study, software: s
     codebook = table.codebooks[n]
     bootstrap = BootstrapConfig(n_bootstraps=cfg.n_bootstraps, seed=cfg.seed)
     rows = table.headline(n)
+    places = grid(rows)
     primary = codebook.question(codebook.primary)
     found: dict[str, Any] = {
         "format": FORMAT,
@@ -52,13 +54,13 @@ def findings(table: JudgementTable, cfg: ReportConfig, study: Study, software: s
         "saes": sorted({f"{row.feature.hook_point}/{row.feature.sae_id}" for row in rows}),
         "flow": flow(table, n),
         "panel": panel(rows),
-        "fields": [field(rows, codebook, question, table, bootstrap) for question in codebook.questions]
+        "fields": [field(places, codebook, question, table, bootstrap) for question in codebook.questions]
         if rows
         else [],
         "groups": people.groups(rows, primary, bootstrap) if rows else [],
         "retests": people.retests(table, codebook, n, bootstrap),
         "gold": people.gold(table, codebook, n),
-        "confidence": trust(table, rows, codebook, bootstrap),
+        "confidence": trust(table, places, codebook, bootstrap),
         "adjudication": changes.adjudicated(table, codebook, n),
         "revisions": changes.revisions(table, codebook, n, bootstrap),
         "drift": people.drift(rows, primary, bootstrap),

@@ -1,13 +1,16 @@
 """Judgements of one field as the table that statistics take: items × raters, ranks of the codebook, NaN where missing."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from labeling.codebook import CANNOT_JUDGE, Question
 from labeling.judgement_table import JudgementRow
 from labeling.scale import Scale, categories, numbers
+
+ABSTAINED = -1.0
+"""Stands for `cannot_judge` while a table is made."""
 
 
 class FieldMatrix(NamedTuple):
@@ -58,28 +61,49 @@ def interval_scale_of(question: Question) -> Scale:
     return numbers("interval", [float(rank) for rank in range(len(question.categories))])
 
 
-def matrix(rows: Sequence[JudgementRow], question: Question) -> FieldMatrix:
-    """The table of a choice or a scale.
+class Grid(NamedTuple):
+    """Judgements with the places of their items and raters in every table made of them."""
+
+    rows: Sequence[JudgementRow]
+    items: tuple[str, ...]
+    """Ids, sorted."""
+    raters: tuple[str, ...]
+    """Pseudonyms, sorted."""
+    item: np.ndarray
+    """[n_rows] place of the item."""
+    rater: np.ndarray
+    """[n_rows] place of the rater."""
+
+
+def grid(rows: Sequence[JudgementRow]) -> Grid:
+    """The places of judgements, of which there is at most one per item and rater."""
+    items, raters = tuple(sorted({row.item_id for row in rows})), tuple(sorted({row.pseudonym for row in rows}))
+    places, columns = ({name: n for n, name in enumerate(names)} for names in (items, raters))
+    item = np.fromiter((places[row.item_id] for row in rows), np.int64, len(rows))
+    return Grid(rows, items, raters, item, np.fromiter((columns[row.pseudonym] for row in rows), np.int64, len(rows)))
+
+
+def matrix(found: Grid, question: Question) -> FieldMatrix:
+    """The table of a choice or a scale; items and raters without any answer to it are left out.
 
     Args:
-        rows: At most one per item and rater.
+        found: The judgements.
         question: The field.
     """
-    rank = {code: float(place) for place, code in enumerate(codes_of(question))}
-    answered = [row for row in rows if isinstance(row.answers.get(question.key), str)]
-    items = tuple(sorted({row.item_id for row in answered}))
-    raters = tuple(sorted({row.pseudonym for row in answered}))
-    places = {item: n for n, item in enumerate(items)}
-    columns = {rater: n for n, rater in enumerate(raters)}
-    ratings = np.full((len(items), len(raters)), np.nan)
-    is_abstention = np.zeros(ratings.shape, bool)
-    for row in answered:
-        answer, place = row.answers[question.key], (places[row.item_id], columns[row.pseudonym])
-        if answer == CANNOT_JUDGE:
-            is_abstention[place] = True
-        else:
-            ratings[place] = rank[answer]
-    return FieldMatrix(ratings, items, raters, is_abstention)
+    rank: dict[Any, float] = {code: float(place) for place, code in enumerate(codes_of(question))}
+    rank[CANNOT_JUDGE] = ABSTAINED
+    key = question.key
+    answers = np.fromiter((rank.get(row.answers.get(key), np.nan) for row in found.rows), float, len(found.rows))
+    table = np.full((len(found.items), len(found.raters)), np.nan)
+    table[found.item, found.rater] = answers
+    is_answered = ~np.isnan(table)
+    kept, who = is_answered.any(axis=1), is_answered.any(axis=0)
+    table = table[kept][:, who]
+    is_abstention = table == ABSTAINED
+    items, raters = (
+        tuple(np.asarray(names, object)[mask]) for names, mask in ((found.items, kept), (found.raters, who))
+    )
+    return FieldMatrix(np.where(is_abstention, np.nan, table), items, raters, is_abstention)
 
 
 def with_abstention(found: FieldMatrix, question: Question) -> tuple[FieldMatrix, Scale]:

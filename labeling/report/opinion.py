@@ -9,7 +9,7 @@ from labeling.codebook import Codebook
 from labeling.consensus import Consensus, ConsensusConfig, consensus
 from labeling.judgement_table import FeatureRef, JudgementRow
 from labeling.ratings import Ratings
-from labeling.report.matrix import codes_of, matrix
+from labeling.report.matrix import codes_of, grid, matrix
 
 Figures = dict[str, Any]
 TIE = "tie"
@@ -24,7 +24,7 @@ def opinion(rows: Sequence[JudgementRow], codebook: Codebook, seed: int) -> Figu
         seed: Of folds and restarts.
     """
     question = codebook.question(codebook.primary)
-    found = matrix(rows, question)
+    found = matrix(grid(rows), question)
     if len(found.raters) < 2 or not found.n_ratings:
         return None
     item, rater = np.nonzero(~np.isnan(found.ratings))

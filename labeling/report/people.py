@@ -13,7 +13,7 @@ from labeling.gold import GoldAccuracy, against_gold
 from labeling.groups import group_agreement
 from labeling.identifiers import moment
 from labeling.judgement_table import JudgementRow, JudgementTable
-from labeling.report.matrix import FieldMatrix, codes_of, matrix, scale_of
+from labeling.report.matrix import FieldMatrix, codes_of, grid, matrix, scale_of
 from labeling.retest import Retest, retest
 
 Figures = dict[str, Any]
@@ -141,7 +141,7 @@ def gold_record(found: GoldAccuracy) -> Figures:
 
 def groups(rows: Sequence[JudgementRow], question: Question, cfg: BootstrapConfig) -> list[Figures]:
     """Agreement within and between institutions, specialties and grades, where there are two or more."""
-    found = matrix(rows, question)
+    found = matrix(grid(rows), question)
     of_rater = {row.pseudonym: row for row in rows}
     done = []
     for grouping in GROUPINGS:
@@ -165,7 +165,7 @@ def groups(rows: Sequence[JudgementRow], question: Question, cfg: BootstrapConfi
 
 def drift(rows: Sequence[JudgementRow], question: Question, cfg: BootstrapConfig) -> Figures:
     """Agreement by week, and charts of each rater's agreement with the others in the order of their judgements."""
-    found = matrix(rows, question)
+    found = matrix(grid(rows), question)
     if not found.items:
         return {"weeks": [], "raters": [], "expected": None, "bad": None}
     last = {}

@@ -5,17 +5,16 @@ A level of the confidence field stands for a share of right answers: level k of 
 answer that most of the *other* raters of the item gave; where they tie, the judgement is left out.
 """
 
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from labeling.bootstrap import BootstrapConfig
+from labeling.bootstrap import BootstrapConfig, Statistic, estimates, ratio_of
 from labeling.codebook import Codebook, Question
 from labeling.confidence import calibration
-from labeling.judgement_table import JudgementRow, JudgementTable
-from labeling.report.matrix import codes_of
+from labeling.estimate import Support
+from labeling.judgement_table import JudgementTable
+from labeling.report.matrix import Grid, codes_of
 
 CONFIDENCE_KEY = "confidence"
 """Key of the field that is taken for confidence, if it is a scale."""
@@ -27,53 +26,95 @@ def confidence_question(codebook: Codebook) -> Question | None:
     return found[0] if found else None
 
 
-def trust(
-    table: JudgementTable, rows: Sequence[JudgementRow], codebook: Codebook, cfg: BootstrapConfig
-) -> dict[str, Any] | None:
+def trust(table: JudgementTable, places: Grid, codebook: Codebook, cfg: BootstrapConfig) -> dict[str, Any] | None:
     """The reliability curve of stated confidence in the primary field; none if it is not asked or nothing can be compared.
 
     Args:
         table: For its gold answers.
-        rows: Headline judgements.
+        places: Headline judgements.
         codebook: Theirs.
-        cfg: Of the intervals.
+        cfg: Of the intervals, which resample items.
     """
     question = confidence_question(codebook)
-    if question is None:
+    if question is None or not places.rows:
         return None
-    levels = codes_of(question)
+    answers, levels = (answers_of(places, one) for one in (codebook.question(codebook.primary), question))
+    truth = truths(table, places, codebook, answers)
+    kept = ~np.isnan(answers) & ~np.isnan(levels) & ~np.isnan(truth.answer)
+    if not kept.any():
+        return None
+    item = np.unique(places.item[kept], return_inverse=True)[1]
+    stated = (levels[kept] + 0.5) / len(question.categories)
+    found = reliability(item, stated, answers[kept] == truth.answer[kept], len(question.categories), cfg)
+    return {"n": int(kept.sum()), "n_gold": int(truth.is_gold[kept].sum()), **found}
+
+
+class Truths(NamedTuple):
+    """What each judgement is held against."""
+
+    answer: np.ndarray
+    """[n_rows] rank; NaN where there is none."""
+    is_gold: np.ndarray
+    """[n_rows] bool: known, and not others' opinion."""
+
+
+def answers_of(places: Grid, question: Question) -> np.ndarray:
+    """[n_rows] ranks of the answers to a field, NaN where there is none."""
+    rank: dict[Any, float] = {code: float(place) for place, code in enumerate(codes_of(question))}
+    return np.fromiter(
+        (rank.get(row.answers.get(question.key), np.nan) for row in places.rows), float, len(places.rows)
+    )
+
+
+def truths(table: JudgementTable, places: Grid, codebook: Codebook, answers: np.ndarray) -> Truths:
+    """Gold where it is known and was not shown; else the one answer that most of the other raters gave."""
+    codes = codes_of(codebook.question(codebook.primary))
     known = {one.item_id: one.answers.get(codebook.primary) for one in table.golds if not one.is_shown}
-    truths = others_answers(rows, codebook.primary)
-    stated, is_right, n_gold = [], [], 0
-    for row in rows:
-        level, answer = row.answers.get(question.key), row.answers.get(codebook.primary)
-        truth = known.get(row.item_id) or truths.get((row.item_id, row.pseudonym))
-        if level in levels and truth is not None and answer is not None:
-            stated.append((levels.index(level) + 0.5) / len(levels))
-            is_right.append(answer == truth)
-            n_gold += known.get(row.item_id) is not None
-    if not stated:
-        return None
-    found = calibration(np.asarray(stated), np.asarray(is_right), len(levels), cfg)
-    return {
-        "n": len(stated),
-        "n_gold": n_gold,
-        "bins": [{**one._asdict(), "accuracy": one.accuracy.record()} for one in found.bins],
-        **{name: getattr(found, name).record() for name in ("calibration_error", "overconfidence", "brier")},
+    gold = np.asarray([codes.index(code) if (code := known.get(name)) in codes else np.nan for name in places.items])[
+        places.item
+    ]
+    given = ~np.isnan(answers)
+    counts = np.zeros((len(places.items), len(codes)))
+    np.add.at(counts, (places.item[given], answers[given].astype(int)), 1)
+    others = counts[places.item]
+    others[np.flatnonzero(given), answers[given].astype(int)] -= 1
+    most = others.max(axis=1)
+    has_one = (most > 0) & ((others == most[:, None]).sum(axis=1) == 1)
+    by_peers = np.where(has_one, others.argmax(axis=1), np.nan)
+    is_gold = ~np.isnan(gold)
+    return Truths(np.where(is_gold, gold, by_peers), is_gold)
+
+
+def reliability(
+    item: np.ndarray, stated: np.ndarray, is_right: np.ndarray, n_bins: int, cfg: BootstrapConfig
+) -> dict[str, Any]:
+    """The curve and its summaries; judgements of one item are drawn together.
+
+    Args:
+        item: [n] place of the item, from 0.
+        stated: [n] confidence between 0 and 1.
+        is_right: [n] bool.
+        n_bins: Levels of confidence.
+        cfg: Of the intervals.
+    """
+    once = BootstrapConfig(n_bootstraps=1, seed=cfg.seed)
+    bins = calibration(stated, is_right, n_bins, once).bins
+    level = np.minimum((stated * n_bins + 1e-9).astype(int), n_bins - 1)
+    excess = stated - is_right
+    sums = np.zeros((item.max() + 1, n_bins + 3))
+    np.add.at(sums, item, np.column_stack([np.ones(len(item)), excess, excess**2]) @ np.eye(3, n_bins + 3))
+    np.add.at(sums, (item, 3 + level), excess)
+
+    def error(total: np.ndarray) -> np.ndarray:
+        return np.abs(total[..., 3:]).sum(axis=-1) / total[..., 0]
+
+    statistics = {
+        "calibration_error": Statistic(sums, error),
+        "overconfidence": ratio_of(sums[:, 1], sums[:, 0])._replace(exact=None),
+        "brier": ratio_of(sums[:, 2], sums[:, 0]),
     }
-
-
-def others_answers(rows: Sequence[JudgementRow], key: str) -> dict[tuple[str, str], str]:
-    """What most of the other raters said, by item and rater; without ties."""
-    votes: dict[str, Counter[str]] = {}
-    for row in rows:
-        if isinstance(row.answers.get(key), str):
-            votes.setdefault(row.item_id, Counter())[row.answers[key]] += 1
-    found: dict[tuple[str, str], str] = {}
-    for row in rows:
-        others = Counter(votes.get(row.item_id, Counter()))
-        others[str(row.answers.get(key))] -= 1
-        best = others.most_common(2)
-        if best and best[0][1] > 0 and (len(best) == 1 or best[1][1] < best[0][1]):
-            found[row.item_id, row.pseudonym] = best[0][0]
-    return found
+    found = estimates(statistics, Support(len(sums), 1, len(item)), cfg)
+    return {
+        "bins": [{**one._asdict(), "accuracy": one.accuracy.record()} for one in bins],
+        **{name: one.record() for name, one in found.items()},
+    }

@@ -12,7 +12,7 @@ from labeling.agreement import Agreement, agreement
 from labeling.alpha import alpha
 from labeling.bootstrap import BootstrapConfig
 from labeling.gwet import coefficient, conger
-from labeling.scale import categories, checked, counts_of, numbers, weights_of
+from labeling.scale import Scale, categories, checked, counts_of, numbers, weights_of
 from labeling.strata import headline
 from sae.errors import UserError
 
@@ -160,7 +160,14 @@ def test_resamples_without_a_value_are_counted_and_warned_of():
     ratings[0] = [1, 1, 0]
     one = agreement(ratings, categories(2), FEW).coefficients["alpha_nominal"]
     assert one.n_undefined_resamples > 0.2 * one.n_resamples
-    assert "resamples have no value" in one.warning
+    assert "no value in" in one.warning
+
+
+def test_a_codebook_of_which_only_one_answer_is_known_gives_no_coefficient():
+    scale = Scale("ordinal", (0.0,), ("yes",), is_whole=False)
+    found = values(agreement(np.zeros((3, 2)), scale, FEW))
+    assert {value for name, value in found.items() if name != "percent_agreement"} == {None}
+    assert found["percent_agreement"] == 1.0
 
 
 def test_a_headline_keeps_the_fixed_random_stratum_alone():

@@ -34,7 +34,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
 @pytest.mark.parametrize(
     ("table", "reason"),
     [
-        ([[1, np.nan], [2, 3]], "1 ratings are missing"),
+        ([[1, np.nan], [2, 3]], "1 rating missing"),
         ([[2, 2], [2, 2]], "no variance to compare"),
         ([[1, 2]], "two items and two raters"),
     ],

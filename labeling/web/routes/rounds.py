@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import Field, ValidationError
 from starlette.responses import RedirectResponse, Response
 
-from labeling.database import accounts, projects, roles, rounds
+from labeling.database import accounts, detection, projects, roles, rounds
 from labeling.round_settings import RoundSettings
 from labeling.snapshots import saes_of
 from labeling.web.access import Allow
@@ -185,6 +185,20 @@ def round_page(visit: RoundLead, request: Request, round_id: str) -> Response:
         people = {one.id: one for one in accounts.users(conn)}
         houses = {house.id: house.name for house in accounts.institutions(conn)}
     return page(request, "round.html", overview=overview, people=people, houses=houses)
+
+
+@pages.post("/projects/{project_id}/detection")
+def open_detection(visit: Lead) -> Response:
+    """Opens a round of blind detection tasks from the labelled features, for all raters."""
+    with visit.database.write() as conn:
+        raters = [user_id for user_id, what in roles.members(conn, visit.project).items() if "rater" in what]
+        latest = projects.latest_codebook(conn, visit.project)
+        if latest is None or not raters:
+            raise UserError("There is no codebook or no rater yet, expected both. Publish one, and give somebody the role.")
+        made = detection.open_detection(
+            conn, visit.actor, visit.project, codebook_version_id=latest.id, rater_ids=raters
+        )
+    return RedirectResponse(f"/rounds/{made.id}?said=opened", 303)
 
 
 @pages.post("/rounds/{round_id}/state")

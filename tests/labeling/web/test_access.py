@@ -55,6 +55,7 @@ MATRIX: dict[str, set[str]] = {
     "GET /projects/{project_id}/rounds/new": {"lead"},
     "GET /api/v1/projects/{project_id}/rounds": {"lead"},
     "POST /api/v1/projects/{project_id}/rounds": {"lead"},
+    "POST /projects/{project_id}/detection": {"lead"},
     "GET /rounds/{round_id}": {"lead"},
     "POST /rounds/{round_id}/state": {"lead"},
     "POST /api/v1/rounds/{round_id}/state": {"lead"},
