@@ -90,7 +90,9 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind((host, port))
             listener.listen(128)
         except OSError as error:
-            raise UserError(f"{host}:{port} cannot be listened on ({error.strerror}). Choose another --port.") from error
+            raise UserError(
+                f"{host}:{port} cannot be listened on ({error.strerror}). Choose another --port."
+            ) from error
         yield listener
 
 

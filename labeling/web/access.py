@@ -167,7 +167,11 @@ def refuse_without_second_factor(request: Request, visit: Visit, state: State) -
     Raises:
         Refusal: They are not set up yet.
     """
-    if state.config.requires_totp and not visit.user.has_totp and not request.url.path.startswith(("/account", "/sign-out")):
+    if (
+        state.config.requires_totp
+        and not visit.user.has_totp
+        and not request.url.path.startswith(("/account", "/sign-out"))
+    ):
         raise Refusal(403, "second_factor", "Set up one-time codes first: see your account page at /account.")
 
 
@@ -201,7 +205,9 @@ def version_of(request: Request) -> int:
     """
     given = request.headers.get("if-match", "").strip().strip('"')
     if not given.isdecimal() or len(given) > 9:
-        raise Refusal(428, "version_missing", 'The header If-Match is missing or no version. Send the one you saw: "3".')
+        raise Refusal(
+            428, "version_missing", 'The header If-Match is missing or no version. Send the one you saw: "3".'
+        )
     return int(given)
 
 

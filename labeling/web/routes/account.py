@@ -116,7 +116,9 @@ def sign_out(visit: Mine, request: Request) -> Response:
     with visit.database.write() as conn:
         sessions.end_session(conn, request.cookies[state.config.cookie])
     response = RedirectResponse("/sign-in?said=goodbye", 303)
-    response.delete_cookie(state.config.cookie, path="/", secure=state.config.is_secure, httponly=True, samesite="strict")
+    response.delete_cookie(
+        state.config.cookie, path="/", secure=state.config.is_secure, httponly=True, samesite="strict"
+    )
     response.headers["Clear-Site-Data"] = '"cache"'
     return response
 

@@ -150,7 +150,9 @@ def open_round(visit: Visit, state: State, wanted: NewRound) -> rounds.Round:
         UserError: There is no run here, or the round cannot be.
     """
     if state.run is None:
-        raise UserError("The server shows no run, expected one to take features from. Start it with `clinlens serve RUN`.")
+        raise UserError(
+            "The server shows no run, expected one to take features from. Start it with `clinlens serve RUN`."
+        )
     refuse_strangers(visit, wanted)
     items = plan(state.run, wanted)
     with visit.database.write() as conn:
@@ -194,7 +196,9 @@ def open_detection(visit: Lead) -> Response:
         raters = [user_id for user_id, what in roles.members(conn, visit.project).items() if "rater" in what]
         latest = projects.latest_codebook(conn, visit.project)
         if latest is None or not raters:
-            raise UserError("There is no codebook or no rater yet, expected both. Publish one, and give somebody the role.")
+            raise UserError(
+                "There is no codebook or no rater yet, expected both. Publish one, and give somebody the role."
+            )
         made = detection.open_detection(
             conn, visit.actor, visit.project, codebook_version_id=latest.id, rater_ids=raters
         )

@@ -74,7 +74,10 @@ def answers(category: str = "medication", words: str = SECRET) -> dict[str, Any]
         "clinical_relevance": "s2",
         "protected_attribute": "none",
         "confidence": "s4",
-        "rationale": {"text": f"{words}: it is fever in every passage.", "spans": [{"context": 0, "start": 2, "end": 3}]},
+        "rationale": {
+            "text": f"{words}: it is fever in every passage.",
+            "spans": [{"context": 0, "start": 2, "end": 3}],
+        },
     }
 
 
@@ -138,7 +141,12 @@ def furnish(folder: Path, **config: Any) -> Premises:
         for role, (login, name, house) in PEOPLE.items():
             home = accounts.add_institution(conn, PROGRAM, f"{house} Hospital")
             user = accounts.add_user(
-                conn, PROGRAM, login=login, display_name=name, institution_id=home.id, is_administrator=role == "administrator"
+                conn,
+                PROGRAM,
+                login=login,
+                display_name=name,
+                institution_id=home.id,
+                is_administrator=role == "administrator",
             )
             found.ids[role] = user.id
             tokens[role] = accounts.invite(conn, PROGRAM, user.id)
@@ -204,5 +212,9 @@ def judge(found: Premises, role: str, round_id: str, given: dict[str, Any] | Non
         held = assignments.next_assignment(conn, found.actor(role), round_id)
         if isinstance(held, assignments.Assignment):
             submissions.submit(
-                conn, found.actor(role), held.id, given or answers(), Sent(str(uuid.uuid4()), held.version, 30_000, 40_000)
+                conn,
+                found.actor(role),
+                held.id,
+                given or answers(),
+                Sent(str(uuid.uuid4()), held.version, 30_000, 40_000),
             )

@@ -118,7 +118,11 @@ def is_refused(response: Any) -> bool:
     """By the roles; a page that finds nothing of that name says so in other words."""
     if response.headers.get("location", "").startswith("/sign-in?next="):
         return True
-    if response.headers.get("content-type", "").startswith("application/json") and response.status_code in (401, 403, 404):
+    if response.headers.get("content-type", "").startswith("application/json") and response.status_code in (
+        401,
+        403,
+        404,
+    ):
         error = response.json()["error"]
         return error["code"] in REFUSALS and "You have submitted nothing" not in error["message"]
     words = ("You are not signed in", "This is not for your role", UNKNOWN)
@@ -186,7 +190,21 @@ FORBIDDEN = re.compile(
         ]
     )
 )  # fmt: skip
-ACTIONS = ("home", "next", "page", "body", "draft", "submit", "undo", "skip", "note", "mine", "rubric", "concepts", "wrong")
+ACTIONS = (
+    "home",
+    "next",
+    "page",
+    "body",
+    "draft",
+    "submit",
+    "undo",
+    "skip",
+    "note",
+    "mine",
+    "rubric",
+    "concepts",
+    "wrong",
+)
 
 
 class Work:

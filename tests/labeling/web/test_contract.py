@@ -39,7 +39,11 @@ def test_no_made_up_request_is_a_server_error(premises: Premises, role: str):
     places = premises.places()
     for operation in operations(premises):
 
-        @given(case=operation.as_strategy(), is_real=st.lists(st.booleans(), min_size=4, max_size=4), version=st.integers(0, 3))
+        @given(
+            case=operation.as_strategy(),
+            is_real=st.lists(st.booleans(), min_size=4, max_size=4),
+            version=st.integers(0, 3),
+        )
         @settings(
             max_examples=N_EXAMPLES, deadline=None, phases=[Phase.generate], database=None,
             suppress_health_check=list(HealthCheck), derandomize=True,
@@ -53,8 +57,14 @@ def test_no_made_up_request_is_a_server_error(premises: Premises, role: str):
                 **(sent.get("headers") or {}), "Idempotency-Key": str(uuid.uuid4()), "If-Match": f'"{version}"',
                 "Sec-Fetch-Site": "same-origin",
             }  # fmt: skip
-            sent = {key: value for key, value in sent.items() if key in ("method", "url", "params", "json", "data", "content")}
-            answer = client.request(**sent, headers={key: value for key, value in headers.items() if key != "User-Agent"})
+            sent = {
+                key: value
+                for key, value in sent.items()
+                if key in ("method", "url", "params", "json", "data", "content")
+            }
+            answer = client.request(
+                **sent, headers={key: value for key, value in headers.items() if key != "User-Agent"}
+            )
             assert answer.status_code < 500, f"{case.method} {case.path}"
             if answer.status_code >= 400:
                 assert set(answer.json()) == {"error"}, "one shape of errors"

@@ -38,7 +38,9 @@ def application(tmp_path: Path, **config: Any) -> TestClient:
     return TestClient(app, base_url=base, client=("10.0.0.9", 1), raise_server_exceptions=False, follow_redirects=False)
 
 
-@pytest.mark.parametrize("path", ["/sign-in", "/nowhere", "/api/v1/nowhere", "/api/openapi.json", "/", "/static/0/no.js"])
+@pytest.mark.parametrize(
+    "path", ["/sign-in", "/nowhere", "/api/v1/nowhere", "/api/openapi.json", "/", "/static/0/no.js"]
+)
 def test_every_answer_carries_the_strict_headers(premises: Premises, path: str):
     headers = client_of(premises).get(path).headers
     assert all(headers[name] == value for name, value in HEADERS.items())
@@ -55,7 +57,11 @@ def test_assets_are_cached_by_their_hash_and_are_no_others(premises: Premises):
         assert found.status_code == 200
         assert "immutable" in found.headers["Cache-Control"]
         assert "://" not in found.text.replace("http://www.w3.org/2000/svg", ""), f"{name} names another server"
-    for path in ("/static/0000/site.css", f"/static/{assets.digest()}/..%2Fgate.py", f"/static/{assets.digest()}/gate.py"):
+    for path in (
+        "/static/0000/site.css",
+        f"/static/{assets.digest()}/..%2Fgate.py",
+        f"/static/{assets.digest()}/gate.py",
+    ):
         assert client.get(path).status_code == 404
 
 
@@ -65,7 +71,9 @@ def test_templates_hold_no_script_style_handler_or_foreign_address():
         text = path.read_text()
         assert not any(word in text for word in ("style=", "<style", "onclick", "onload", "://", "|safe"))
         scripts = text.count("<script")
-        assert scripts == text.count('<script type="module" src="{{ asset(') + text.count('<script type="application/json"')
+        assert scripts == text.count('<script type="module" src="{{ asset(') + text.count(
+            '<script type="application/json"'
+        )
 
 
 def test_with_tls_cookies_and_transport_are_strict(tmp_path: Path):
@@ -91,7 +99,11 @@ def test_another_host_name_is_refused(premises: Premises, host: str):
 
 
 def test_host_names_are_read_without_ports():
-    assert [host_name(one) for one in ("LOCALHOST:80", "[::1]:8765", "lens.example.")] == ["localhost", "::1", "lens.example"]
+    assert [host_name(one) for one in ("LOCALHOST:80", "[::1]:8765", "lens.example.")] == [
+        "localhost",
+        "::1",
+        "lens.example",
+    ]
 
 
 def unsafe_routes() -> list[tuple[str, str, Allow]]:
@@ -108,7 +120,11 @@ def test_no_change_is_taken_from_another_site_or_without_the_sessions_token(prem
     for method, path, allow in unsafe_routes():
         address = path.format(**premises.places())
         with premises.visitor("lead") as client:
-            for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://evil.example"}):
+            for headers in (
+                {"Sec-Fetch-Site": "cross-site"},
+                {"Sec-Fetch-Site": "same-site"},
+                {"Origin": "http://evil.example"},
+            ):
                 refused = client.request(method, address, headers=headers)
                 assert refused.json()["error"]["code"] == "foreign_origin", path
             if "public" not in allow.rights:
@@ -133,7 +149,9 @@ def test_every_write_by_the_api_needs_a_key_and_a_repeat_is_answered_as_before(p
         other = client.post(path, json={"name": "Twice"}, headers=headers)
         assert other.json()["error"]["code"] == "key_used"
     with premises.visitor("lead") as client:
-        assert client.post(path, json={"name": "Once"}, headers=headers).status_code == 403, "the answer is the sender's alone"
+        assert client.post(path, json={"name": "Once"}, headers=headers).status_code == 403, (
+            "the answer is the sender's alone"
+        )
 
 
 def test_a_submission_beside_an_older_state_is_a_conflict_that_tells_the_current_one(premises: Premises):
@@ -204,7 +222,9 @@ def test_an_idle_session_is_over(premises: Premises, monkeypatch: pytest.MonkeyP
         assert client.get("/api/v1/me").status_code == 401
 
 
-def test_a_failure_of_ours_is_a_number_and_neither_page_nor_log_quotes_it(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_failure_of_ours_is_a_number_and_neither_page_nor_log_quotes_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     cfg = WebConfig()
     app = create(cfg, tmp_path / "clinlens.db")
     broken = APIRouter()
@@ -249,9 +269,7 @@ def proxied(premises: Premises, address: str, headers: dict[str, str]) -> TestCl
         proxy_addresses=("10.0.0.1",), proxy_user_header="X-Remote-User", proxy_secret="s3cret", names=("lens.example",)
     )
     app = create(cfg, "unused", database=premises.database)
-    return TestClient(
-        app, base_url="http://lens.example", client=(address, 1), headers=headers, follow_redirects=False
-    )
+    return TestClient(app, base_url="http://lens.example", client=(address, 1), headers=headers, follow_redirects=False)
 
 
 def test_the_declared_proxys_word_counts_for_who_signed_in(premises: Premises):

@@ -39,7 +39,14 @@ def test_everything_that_fires_is_shaded_and_the_strongest_most():
 def test_invisible_characters_of_a_note_are_made_visible():
     assert visible("a\nb\tc\u202e\x00") == "a↵b⇥c··"
     assert visible("") == "∅"
-    assert [figure(one) for one in (0.0, 0.5, 12.345, 4321, 0.00001, None)] == ["0", "0.5", "12.3", "4,321", "1.0e-05", "–"]
+    assert [figure(one) for one in (0.0, 0.5, 12.345, 4321, 0.00001, None)] == [
+        "0",
+        "0.5",
+        "12.3",
+        "4,321",
+        "1.0e-05",
+        "–",
+    ]
 
 
 def test_a_form_without_scripts_gives_the_answers_that_the_api_takes():
