@@ -45,6 +45,7 @@ def where(run: Path | None, database: str | None, *, is_demo: bool = False) -> P
 
 
 def web_config(  # noqa: PLR0913 - one for each option of the command line
+    *,
     host: str,
     port: int,
     names: tuple[str, ...],

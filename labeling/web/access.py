@@ -41,7 +41,8 @@ class Allow:
     def __init__(self, *rights: Right, of: Kind | None = None, unblinds: bool = False) -> None:
         if not rights or (of is None) != IN_A_PROJECT.isdisjoint(rights):
             raise TypeError(f"a route for {rights} of {of}: roles in a project need a kind of object, others have none")
-        self.rights, self.of, self.unblinds = frozenset(rights), of, unblinds
+        self.rights, self.unblinds = frozenset(rights), unblinds
+        self.of: Kind | None = of
 
     def __call__(self, request: Request) -> Visit | None:
         """The visit; None of somebody who is not signed in, where that is allowed.

@@ -101,7 +101,7 @@ def strata(wanted: NewRound, chosen: list[int], gold: dict[int, KnownAnswer]) ->
     return [(number, "irr_fixed" if number in fixed else "adaptive") for number in chosen] + [(n, "gold") for n in gold]
 
 
-def item(  # noqa: PLR0913 - one caller
+def item(
     run: Path,
     wanted: NewRound,
     number: int,

@@ -97,9 +97,12 @@ def test_a_foreign_host_name_is_refused(served: int):
 
 
 def test_a_port_that_is_taken_is_a_clear_error(served: int, tmp_path: Path):
-    with pytest.raises(UserError, match=rf"127.0.0.1:{served} cannot be listened on \(.*\). Choose another --port."):
-        with opened(Place(tmp_path, str(tmp_path / "clinlens.db")), WebConfig(port=served)):
-            pass
+    place, sentence = (
+        Place(tmp_path, str(tmp_path / "clinlens.db")),
+        rf"127.0.0.1:{served} cannot be listened on \(.*\). Choose another --port.",
+    )
+    with pytest.raises(UserError, match=sentence), opened(place, WebConfig(port=served)):
+        pass
 
 
 def test_the_schema_is_json_with_every_section():

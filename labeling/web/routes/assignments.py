@@ -9,8 +9,8 @@ from starlette.responses import RedirectResponse, Response
 from labeling.database import assignments, submissions
 from labeling.database.errors import Conflict
 from labeling.identifiers import new_id
-from labeling.web.access import Allow, version_of
 from labeling.web import notes
+from labeling.web.access import Allow, version_of
 from labeling.web.form import answers_of, listed_terms, term_names
 from labeling.web.pages import page
 from labeling.web.panel import panel
@@ -108,7 +108,8 @@ def shown(
         chosen = {code for one in given.values() if isinstance(one, dict) for code in one.get("codes", [])}
         data = {
             "assignment": found.task.assignment_id, "version": found.task.version, "round": found.task.round_id,
-            "codebook": found.task.codebook.id, "saved_at": found.task.draft_saved_at, "names": {code: names[code] for code in chosen if code in names},
+            "codebook": found.task.codebook.id, "saved_at": found.task.draft_saved_at,
+            "names": {code: names[code] for code in chosen if code in names},
         }  # fmt: skip
         response = page(
             request, "rating.html", **common, panel=panel(found.task.snapshot), codebook=found.codebook, names=names,

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field, ValidationError
+from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
 from labeling.database import accounts, detection, projects, roles, rounds
@@ -82,10 +83,10 @@ def form_page(visit: Visit, request: Request, problem: str | None = None) -> Res
         books = projects.codebooks(conn, visit.project)
         gates = [one for one in rounds.rounds(conn, visit.project) if one.kind == "calibration"]
     saes = saes_of(state.run) if state.run else []
-    given = request.state.form if problem and request.state.form else {}
+    given = request.state.form if problem else FormData()
     shown = page(
         request, "new_round.html", saes=saes, people=people, houses=houses, books=books, gates=gates, problem=problem,
-        given=given, settings=RoundSettings(), chosen=list(given.getlist("rater")) if given else [one.id for one in people],
+        given=given, settings=RoundSettings(), chosen=list(given.getlist("rater")) if problem else [one.id for one in people],
     )  # fmt: skip
     shown.status_code = 422 if problem else 200
     return shown

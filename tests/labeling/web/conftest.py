@@ -1,7 +1,6 @@
 """One server's worth of people and rounds for all tests of a module."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 

@@ -15,7 +15,7 @@ from labeling.database import sessions
 from labeling.web.access import Allow, rights_of
 from labeling.web.application import ROUTERS, create
 from labeling.web.config import WebConfig
-from labeling.web.gate import HEADERS, JSONLines, Gate, host_name
+from labeling.web.gate import HEADERS, Gate, JSONLines, host_name
 from labeling.web.throttle import Throttle
 from sae.errors import UserError
 from tests.labeling.web.premises import PASSWORD, PEOPLE, Premises
