@@ -190,16 +190,42 @@ def convert_verb(
     show(convert(folder, target, kind, model, hook_point), as_json)
 
 
-@cli.command("serve", help="Show a run's report in the browser, on this machine only.")
-@run_argument
+@cli.command(
+    "serve", help="Show a run's report and its review queue in the browser, on this machine unless told otherwise."
+)
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.option("--demo", is_flag=True, help="With sample raters and judgements; RUN is runs/quickstart if not given.")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; think before you change it."
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; others need TLS or a proxy."
 )
 @click.option("--port", default=8765, show_default=True, help="Port; 0 takes a free one.")
-def serve_verb(run: Path, host: str, port: int) -> None:
-    from clinlens.serve import serve
+@click.option(
+    "--database", metavar="URL", help="Judgements elsewhere than in RUN/clinlens.db: a file, or postgresql://…"
+)
+@click.option("--name", "names", multiple=True, metavar="HOST", help="Host name people reach it by; may be repeated.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="PEM", help="Certificate chain, for HTTPS.")
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="PEM", help="Its private key.")
+@click.option(
+    "--behind-proxy",
+    "proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Address of a proxy that ends TLS; may be repeated.",
+)
+@click.option(
+    "--proxy-user-header", metavar="NAME", help="Header in which that proxy names who signed in (OIDC, SAML)."
+)
+@click.option(
+    "--proxy-secret",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File with what it sends as X-ClinLens-Proxy.",
+)
+@click.option("--require-codes", is_flag=True, help="Everybody must set up one-time codes.")
+def serve_verb(run: Path | None, demo: bool, database: str | None, **options: Any) -> None:
+    from clinlens.serve import serve, web_config, where
 
-    serve(run, host, port)
+    serve(where(run, database, is_demo=demo), web_config(**options), is_demo=demo)
 
 
 @cli.group("labels", cls=Verbs, help="Physicians' judgements of a RUN, a database file or a postgresql:// URL.")

@@ -16,7 +16,7 @@ from clinlens import config as configs
 from labeling.web.config import WebConfig
 from sae.errors import UserError
 
-DATABASE = "clinlens.db"
+DATABASE, DEMO_DATABASE = "clinlens.db", "clinlens-demo.db"
 
 
 class Place(NamedTuple):
@@ -27,18 +27,54 @@ class Place(NamedTuple):
     """A path or a URL."""
 
 
-def place_of(run: Path, database: str | None) -> Place:
+def where(run: Path | None, database: str | None, *, is_demo: bool = False) -> Place:
     """The folder of a finished run, and its database.
 
     Raises:
-        UserError: There is no report.
+        UserError: No run was named, or it has no report.
     """
+    if run is None and not is_demo:
+        raise UserError("No run was named, expected its folder or config. Name it, or give --demo.")
+    run = run or Path("runs/quickstart")
     folder = configs.read(run).folder if run.is_file() else run
     if not (folder / "report.html").is_file():
         raise UserError(
             f"{folder / 'report.html'} does not exist, expected a finished run. Run `clinlens run` with its config first."
         )
-    return Place(folder, database or str(folder / DATABASE))
+    return Place(folder, database or str(folder / (DEMO_DATABASE if is_demo else DATABASE)))
+
+
+def web_config(  # noqa: PLR0913 - one for each option of the command line
+    *,
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    proxies: tuple[str, ...],
+    proxy_user_header: str | None,
+    proxy_secret: Path | None,
+    require_codes: bool,
+) -> WebConfig:
+    """The options of the command line as settings.
+
+    Raises:
+        UserError: They do not fit together, or a file is missing.
+    """
+    for path in (tls_cert, tls_key, proxy_secret):
+        if path is not None and not path.is_file():
+            raise UserError(f"{path} does not exist, expected a file. Check the path.")
+    return WebConfig(
+        host=host,
+        port=port,
+        names=names,
+        tls_certificate=tls_cert,
+        tls_key=tls_key,
+        proxy_addresses=proxies,
+        proxy_user_header=proxy_user_header,
+        proxy_secret=proxy_secret.read_text(encoding="utf-8").strip() if proxy_secret else None,
+        requires_totp=require_codes,
+    )
 
 
 @contextmanager
@@ -55,7 +91,9 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind((host, port))
             listener.listen(128)
         except OSError as error:
-            raise UserError(f"{host}:{port} cannot be listened on ({error.strerror}). Choose another --port.") from error
+            raise UserError(
+                f"{host}:{port} cannot be listened on ({error.strerror}). Choose another --port."
+            ) from error
         yield listener
 
 
@@ -125,13 +163,32 @@ def address_of(config: WebConfig) -> str:
     return f"{'https' if config.tls_certificate else 'http'}://{host}:{config.port}/"
 
 
-def serve(place: Place, config: WebConfig) -> None:
+def serve(place: Place, config: WebConfig, *, is_demo: bool = False) -> None:
     """Serves until interrupted."""
     from labeling.web.gate import log_to_stderr
 
     log_to_stderr()
+    invitations = demonstration(place) if is_demo else []
     with opened(place, config) as ready:
         click.echo(f"{ready.address}  (Ctrl-C ends)")
         if ready.setup_token:
             click.echo(f"To set up the review queue, once: {ready.address}setup/{ready.setup_token}")
+        for name, login, token in invitations:
+            click.echo(f"{name} ({login}), once: {ready.address}invitations/{token}")
         ready.run()
+
+
+def demonstration(place: Place) -> list[tuple[str, str, str]]:
+    """Names, logins and links of the demonstration's people who have not been in yet; makes its database if need be."""
+    from labeling import demo
+    from labeling.database import accounts
+    from labeling.database.connection import Database
+    from labeling.database.transaction import PROGRAM
+
+    logins = {person[0] for person in demo.PEOPLE}
+    if not exists(place.database) and place.run is not None:
+        click.echo("Making the demonstration: simulated raters judge features of this run …", err=True)
+        demo.create(place.database, place.run)
+    with Database.open(place.database) as database, database.write() as conn:
+        waiting = [one for one in accounts.users(conn) if one.status == "invited" and one.login in logins]
+        return [(one.display_name, one.login, accounts.invite(conn, PROGRAM, one.id)) for one in waiting]

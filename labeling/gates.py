@@ -6,8 +6,6 @@ does not pass goes to discussion and comes back as a new version.
 
 from typing import NamedTuple
 
-from scipy.stats import binomtest
-
 from labeling.queue_policy import QueuePolicy
 from sae.errors import UserError
 
@@ -38,6 +36,8 @@ def share(n_right: int, n: int) -> Share:
 
     Source: Wilson 1927, J. Am. Stat. Assoc. 22:209–212.
     """
+    from scipy.stats import binomtest  # it takes a second to load, which a server's start does not have
+
     if not 0 <= n_right <= n or n == 0:
         raise UserError(f"{n_right} of {n} answers are right, expected 0 to n of at least one. Count them anew.")
     found = binomtest(n_right, n).proportion_ci(0.95, "wilson")

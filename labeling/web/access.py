@@ -19,6 +19,7 @@ from fastapi import APIRouter, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from sqlalchemy import Connection, select
+from starlette.datastructures import FormData
 from starlette.routing import BaseRoute
 
 from labeling.database import accounts, roles, schema, sessions
@@ -40,7 +41,8 @@ class Allow:
     def __init__(self, *rights: Right, of: Kind | None = None, unblinds: bool = False) -> None:
         if not rights or (of is None) != IN_A_PROJECT.isdisjoint(rights):
             raise TypeError(f"a route for {rights} of {of}: roles in a project need a kind of object, others have none")
-        self.rights, self.of, self.unblinds = frozenset(rights), of, unblinds
+        self.rights, self.unblinds = frozenset(rights), unblinds
+        self.of: Kind | None = of
 
     def __call__(self, request: Request) -> Visit | None:
         """The visit; None of somebody who is not signed in, where that is allowed.
@@ -155,8 +157,7 @@ def refuse_without_token(request: Request, visit: Visit) -> None:
     """
     if request.method in SAFE:
         return
-    form = getattr(request.state, "form", None)
-    given = request.headers.get("x-csrf-token") or (str(form.get("csrf", "")) if form else "")
+    given = request.headers.get("x-csrf-token") or str(request.state.form.get("csrf", ""))
     if not hmac.compare_digest(given.encode(), visit.session.csrf.encode()):
         raise Refusal(403, "csrf", "The page is older than your session. Go back, load it again and repeat.")
 
@@ -167,7 +168,11 @@ def refuse_without_second_factor(request: Request, visit: Visit, state: State) -
     Raises:
         Refusal: They are not set up yet.
     """
-    if state.config.requires_totp and not visit.user.has_totp and not request.url.path.startswith(("/account", "/sign-out")):
+    if (
+        state.config.requires_totp
+        and not visit.user.has_totp
+        and not request.url.path.startswith(("/account", "/sign-out"))
+    ):
         raise Refusal(403, "second_factor", "Set up one-time codes first: see your account page at /account.")
 
 
@@ -201,7 +206,9 @@ def version_of(request: Request) -> int:
     """
     given = request.headers.get("if-match", "").strip().strip('"')
     if not given.isdecimal() or len(given) > 9:
-        raise Refusal(428, "version_missing", 'The header If-Match is missing or no version. Send the one you saw: "3".')
+        raise Refusal(
+            428, "version_missing", 'The header If-Match is missing or no version. Send the one you saw: "3".'
+        )
     return int(given)
 
 
@@ -235,5 +242,6 @@ async def read_form(request: Request) -> Any:
     """Reads a posted form once, before it is known who sent it: its token is among the fields."""
     kind = request.headers.get("content-type", "")
     is_form = kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data"))
-    request.state.form = await request.form(max_fields=2000, max_files=1) if is_form and request.method == "POST" else None
+    has_form = is_form and request.method == "POST"
+    request.state.form = await request.form(max_fields=2000, max_files=1) if has_form else FormData()
     return request.state.form

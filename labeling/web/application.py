@@ -39,7 +39,9 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
 )  # fmt: skip
 
 
-def create(config: WebConfig, source: str | Path, *, run: Path | None = None, database: Database | None = None) -> FastAPI:
+def create(
+    config: WebConfig, source: str | Path, *, run: Path | None = None, database: Database | None = None
+) -> FastAPI:
     """The application.
 
     Args:
@@ -63,5 +65,3 @@ def create(config: WebConfig, source: str | Path, *, run: Path | None = None, da
     errors.register(app)
     refuse_unguarded(ROUTERS)
     return app
-
-

@@ -79,6 +79,8 @@ def shares_of(conn: Connection, round_row: Round, codebook: Codebook) -> dict[st
         counts.setdefault(row.item_id, Counter())[row.value] += 1
     codes = {one.code: place for place, one in enumerate(codebook.question(codebook.primary).categories)}
     return {
-        item_id: [(code, n / found.total()) for code, n in sorted(found.items(), key=lambda pair: codes.get(pair[0], 99))]
+        item_id: [
+            (code, n / found.total()) for code, n in sorted(found.items(), key=lambda pair: codes.get(pair[0], 99))
+        ]
         for item_id, found in counts.items()
     }

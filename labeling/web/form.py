@@ -71,7 +71,8 @@ def concepts(codebook: Codebook, query: str, limit: int = 12) -> list[dict[str, 
     ranked = [(nearness(term, wanted), place, term) for place, term in enumerate(codebook.vocabulary.terms)]
     found = sorted((one for one in ranked if one[0] is not None), key=lambda one: (one[0] or 0, one[1]))
     return [
-        {"code": term.code, "name": term.name, "parent": names.get(term.parent or "", "")} for _, _, term in found[:limit]
+        {"code": term.code, "name": term.name, "parent": names.get(term.parent or "", "")}
+        for _, _, term in found[:limit]
     ]
 
 

@@ -17,6 +17,7 @@ from http import HTTPStatus
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from labeling.web.config import WebConfig
@@ -84,7 +85,9 @@ class Gate:
             scope["client"] = (client, 0) if client else scope["client"]
         dropped = {PROXY_SECRET.encode(), user_header.encode(), b"forwarded"}
         scope["headers"] = [
-            (name, value) for name, value in scope["headers"] if name not in dropped and not name.startswith(b"x-forwarded-")
+            (name, value)
+            for name, value in scope["headers"]
+            if name not in dropped and not name.startswith(b"x-forwarded-")
         ]
         return scope
 
@@ -94,7 +97,10 @@ class Gate:
         host = headers.get("host", "")
         if host_name(host) not in self.config.hosts:
             return 403, "foreign_host", "The request is addressed to another name than this server's.", {}
-        if int(headers.get("content-length") or 0 if headers.get("content-length", "0").isdigit() else 0) > self.config.max_body_bytes:
+        if (
+            int(headers.get("content-length") or 0 if headers.get("content-length", "0").isdigit() else 0)
+            > self.config.max_body_bytes
+        ):
             return 413, "too_large", "The request is larger than this server takes.", {}
         wait_s = self.throttle.wait_s((scope.get("client") or ("", 0))[0])
         if wait_s:
@@ -145,7 +151,7 @@ def bounded(receive: Receive, limit: int) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > limit:
-            return {"type": "http.disconnect"}
+            raise HTTPException(413)
         return message
 
     return receive_bounded
@@ -181,5 +187,3 @@ def log_to_stderr() -> None:
         logger.handlers[:] = [handler]
         logger.propagate = False
     log.setLevel(logging.INFO)
-
-

@@ -20,7 +20,13 @@ def add_note(conn: Connection, actor: Actor, item_id: str, body: str) -> str:
     """Keeps a note with an item; when."""
     query = select(schema.round_.c.project_id).join(schema.item, schema.item.c.round_id == schema.round_.c.id)
     project_id = conn.execute(query.where(schema.item.c.id == item_id)).scalar_one()
-    row = {"id": new_id(), "item_id": item_id, "author_id": actor.user_id, "body": body.strip(), "created_at": now(conn)}
+    row = {
+        "id": new_id(),
+        "item_id": item_id,
+        "author_id": actor.user_id,
+        "body": body.strip(),
+        "created_at": now(conn),
+    }
     audit.record(conn, schema.note, row, project_id, actor, "note_added", {"item": item_id})
     return row["created_at"]
 

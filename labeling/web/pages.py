@@ -43,7 +43,9 @@ def figure(value: float | None, digits: int = 3) -> str:
         return "–"
     if value == 0:
         return "0"
-    return f"{value:.1e}" if abs(value) < 10**-digits else f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return (
+        f"{value:.1e}" if abs(value) < 10**-digits else f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
+    )
 
 
 def when(timestamp: str | None) -> str:
@@ -79,7 +81,7 @@ def page(request: Request, template: str, **values: Any) -> HTMLResponse:
         visit=visit,
         title=state.config.title,
         path=request.url.path,
-        said=SAID.get(request.query_params.get("said", "")),
+        flash=SAID.get(request.query_params.get("said", "")),
         **values,
     )  # fmt: skip
     return HTMLResponse(text)

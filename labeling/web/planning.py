@@ -34,17 +34,20 @@ class NewRound(Settings, frozen=True):
     features: tuple[int, ...] = Field(default=(), max_length=MAX_ITEMS, description="Features by number.")
     n_random: int = Field(default=0, ge=0, le=MAX_ITEMS, description="Beside them, features drawn at random.")
     n_fixed: int = Field(
-        default=200, ge=0, le=MAX_ITEMS, description="Of all, how many are rated by a fixed number of raters: agreement rests on them."
+        default=200,
+        ge=0,
+        le=MAX_ITEMS,
+        description="Of all, how many are rated by a fixed number of raters: agreement rests on them.",
     )
     overlap: PositiveInt = Field(default=3, le=50, description="How many raters each of those has.")
-    known: tuple[KnownAnswer, ...] = Field(default=(), max_length=1000, description="Gold items, which raters cannot tell.")
+    known: tuple[KnownAnswer, ...] = Field(
+        default=(), max_length=1000, description="Gold items, which raters cannot tell."
+    )
     rater_ids: tuple[str, ...] = Field(min_length=1, description="Who rates.")
     codebook_id: str = Field(description="Under which version.")
     gate_round_id: str | None = Field(default=None, description="The calibration that a rater must have passed before.")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of the draw and of the queue.")
     settings: RoundSettings = Field(default=RoundSettings(), description="How it is run.")
-
-
 
 
 def known_of(written: str) -> tuple[KnownAnswer, ...]:
@@ -68,7 +71,9 @@ def plan(run: Path, wanted: NewRound) -> list[PlannedItem]:
         UserError: The run has no such autoencoder or feature, or fewer features than wanted.
     """
     if (wanted.hook_point, wanted.sae_id) not in saes_of(run):
-        raise UserError(f"The run has no autoencoder {wanted.sae_id} at {wanted.hook_point}, expected one of its own. Choose it.")
+        raise UserError(
+            f"The run has no autoencoder {wanted.sae_id} at {wanted.hook_point}, expected one of its own. Choose it."
+        )
     families = {one.number: one for one in candidate_features(run, wanted.hook_point, wanted.sae_id)}
     gold = {one.feature: one for one in wanted.known}
     chosen = [number for number in dict.fromkeys(wanted.features) if number not in gold]
@@ -96,12 +101,20 @@ def strata(wanted: NewRound, chosen: list[int], gold: dict[int, KnownAnswer]) ->
     return [(number, "irr_fixed" if number in fixed else "adaptive") for number in chosen] + [(n, "gold") for n in gold]
 
 
-def item(  # noqa: PLR0913 - one caller
-    run: Path, wanted: NewRound, number: int, stratum: str, families: dict[int, CandidateFeature], gold: dict[int, KnownAnswer]
+def item(
+    run: Path,
+    wanted: NewRound,
+    number: int,
+    stratum: str,
+    families: dict[int, CandidateFeature],
+    gold: dict[int, KnownAnswer],
 ) -> PlannedItem:
     """One item with its evidence."""
     n_raters = len(wanted.rater_ids)
-    slots = {"irr_fixed": min(wanted.overlap, n_raters), "adaptive": min(wanted.settings.queue.min_judgements, n_raters)}
+    slots = {
+        "irr_fixed": min(wanted.overlap, n_raters),
+        "adaptive": min(wanted.settings.queue.min_judgements, n_raters),
+    }
     known, family = gold.get(number), families.get(number)
     return PlannedItem(
         snapshot=snapshot_of(run, wanted.hook_point, wanted.sae_id, number),

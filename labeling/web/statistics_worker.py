@@ -46,7 +46,9 @@ class Worker:
         except UserError as error:
             return Outcome(True, problem=str(error))
         except Exception as error:  # its words could quote a rater: the kind is logged
-            log.exception("failure", exc_info=None, extra={"fields": {"kind": type(error).__name__, "where": "statistics"}})
+            log.exception(
+                "failure", exc_info=None, extra={"fields": {"kind": type(error).__name__, "where": "statistics"}}
+            )
             return Outcome(True, problem="The computation failed on our side. Tell your administrator.")
 
     def close(self) -> None:

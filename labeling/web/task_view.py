@@ -105,7 +105,11 @@ def opened(conn: Connection, actor: assignments.Actor, assignment_id: str) -> Op
     item = schema.item
     found = assignments.assignment_of(conn, assignment_id, actor)
     if conn.execute(select(item.c.state).where(item.c.id == found.item_id)).scalar_one() == "quarantined":
-        raise Refusal(410, "quarantined", "This evidence was taken away, since a passage could name a patient. Ask for the next item.")
+        raise Refusal(
+            410,
+            "quarantined",
+            "This evidence was taken away, since a passage could name a patient. Ask for the next item.",
+        )
     task = assignments.task_of(conn, actor, assignment_id)
     round_row = round_of(conn, task.round_id)
     n_all = None

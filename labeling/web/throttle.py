@@ -1,5 +1,6 @@
 """Who asks too often must wait a little; nobody is ever locked out."""
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -27,4 +28,4 @@ class Throttle:
             self.buckets[address] = (left - 1 if is_due else left, now)
             while len(self.buckets) > MAX_ADDRESSES:
                 self.buckets.popitem(last=False)
-            return 0 if is_due else int((1 - left) * 60 / self.per_minute) + 1
+            return 0 if is_due else math.ceil((1 - left) * 60 / self.per_minute)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from clinlens import packages
-from clinlens.serve import open_server
+from clinlens.serve import Place, opened
+from labeling.web.config import WebConfig
 from sae.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,10 +61,12 @@ def test_our_own_packages_are_accepted():
 def served(tmp_path: Path):
     (tmp_path / "report.html").write_text("<p>a report</p>")
     (tmp_path / "secret.txt").write_text("patient text")
-    with open_server(tmp_path, "127.0.0.1", 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1]
-        server.shutdown()
+    with opened(Place(tmp_path, str(tmp_path / "clinlens.db")), WebConfig(port=0)) as ready:
+        thread = threading.Thread(target=ready.run, daemon=True)
+        thread.start()
+        yield ready.listener.getsockname()[1]
+        ready.server.should_exit = True
+        thread.join()
 
 
 def asked(port: int, path: str, host: str | None = None) -> tuple[int, bytes, dict[str, str]]:
@@ -78,9 +81,15 @@ def asked(port: int, path: str, host: str | None = None) -> tuple[int, bytes, di
 def test_the_report_is_served_and_nothing_else(served: int):
     status, body, headers = asked(served, "/")
     assert (status, body) == (200, b"<p>a report</p>")
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    for path in ("/secret.txt", "/../secret.txt", "/report.html/../secret.txt", "/favicon.ico"):
+    assert headers["x-content-type-options"] == "nosniff"
+    for path in ("/secret.txt", "/../secret.txt", "/report.html/../secret.txt", "/static/../secret.txt"):
         assert asked(served, path)[0] == 404
+    assert asked(served, "/report")[0] == 303, "with accounts it asks who one is; here there are none to sign in as"
+
+
+def test_showing_the_report_writes_nothing_into_the_run(served: int, tmp_path: Path):
+    asked(served, "/")
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "secret.txt"}
 
 
 def test_a_foreign_host_name_is_refused(served: int):
@@ -88,8 +97,12 @@ def test_a_foreign_host_name_is_refused(served: int):
 
 
 def test_a_port_that_is_taken_is_a_clear_error(served: int, tmp_path: Path):
-    with pytest.raises(UserError, match=rf"127.0.0.1:{served} cannot be listened on \(.*\). Choose another --port."):
-        open_server(tmp_path, "127.0.0.1", served)
+    place, sentence = (
+        Place(tmp_path, str(tmp_path / "clinlens.db")),
+        rf"127.0.0.1:{served} cannot be listened on \(.*\). Choose another --port.",
+    )
+    with pytest.raises(UserError, match=sentence), opened(place, WebConfig(port=served)):
+        pass
 
 
 def test_the_schema_is_json_with_every_section():

@@ -81,7 +81,7 @@ def proxied_user(request: Request) -> accounts.User | None:
 def sign_in(_: Anybody, request: Request) -> Response:
     """Name, password and, where it is set up, a one-time code."""
     state: State = request.app.state.clinlens
-    form = request.state.form or {}
+    form = request.state.form
     login, following = str(form.get("login", "")), local(str(form.get("next", "/")))
     wait_s = state.sign_ins.wait_s(request.client.host if request.client else "")
     if wait_s:
@@ -116,7 +116,9 @@ def sign_out(visit: Mine, request: Request) -> Response:
     with visit.database.write() as conn:
         sessions.end_session(conn, request.cookies[state.config.cookie])
     response = RedirectResponse("/sign-in?said=goodbye", 303)
-    response.delete_cookie(state.config.cookie, path="/", secure=state.config.is_secure, httponly=True, samesite="strict")
+    response.delete_cookie(
+        state.config.cookie, path="/", secure=state.config.is_secure, httponly=True, samesite="strict"
+    )
     response.headers["Clear-Site-Data"] = '"cache"'
     return response
 
@@ -200,7 +202,7 @@ def accept(_: Anybody, request: Request, token: str) -> Response:
     user = invited(request, token)
     try:
         assert state.database is not None  # noqa: S101 - `invited` found it
-        accounts.accept_invitation(state.database, token, str((request.state.form or {}).get("password", "")))
+        accounts.accept_invitation(state.database, token, str(request.state.form.get("password", "")))
     except UserError as error:
         shown = page(request, "invitation.html", token=token, user=user, problem=str(error))
         shown.status_code = 422

@@ -104,7 +104,9 @@ def looked_at(visit: Visit, item_id: str) -> tuple[adjudication.Case, list[Note]
     """A case with its notes; that it was looked at is remembered."""
     with visit.database.write() as conn:
         case = adjudication.case_of(conn, visit.actor, item_id)
-        audit.append(conn, visit.project, visit.actor, "case_shown", f"item:{item_id}", detail={"snapshot": case.snapshot_sha256})
+        audit.append(
+            conn, visit.project, visit.actor, "case_shown", f"item:{item_id}", detail={"snapshot": case.snapshot_sha256}
+        )
         return case, notes_of(conn, item_id)
 
 

@@ -40,9 +40,13 @@ def digest(conn: Connection, project_id: str) -> str:
     joined = assignment.join(round_, round_.c.id == assignment.c.round_id)
     mine = round_.c.project_id == project_id
     parts = (
-        select(func.count()).select_from(judgement.join(joined, assignment.c.id == judgement.c.assignment_id)).where(mine),
+        select(func.count())
+        .select_from(judgement.join(joined, assignment.c.id == judgement.c.assignment_id))
+        .where(mine),
         select(func.count()).select_from(joined).where(mine, assignment.c.state == "skipped"),
-        select(func.count()).select_from(adjudication.join(item, item.c.id == adjudication.c.item_id).join(round_)).where(mine),
+        select(func.count())
+        .select_from(adjudication.join(item, item.c.id == adjudication.c.item_id).join(round_))
+        .where(mine),
         select(func.count()).select_from(item.join(round_)).where(mine, item.c.state == "quarantined"),
     )
     return " ".join([project_id, *(str(conn.execute(part).scalar_one()) for part in parts)])
@@ -65,7 +69,9 @@ def figures(database: Database, project_id: str, version: int | None) -> dict[st
 
     with database.read() as conn:
         bundle = read_bundle(conn, project_id, evidence=True)
-    return findings(judgement_table(bundle), ReportConfig(codebook=version), Study(), f"clinlens {version_of_package('clinlens')}")
+    return findings(
+        judgement_table(bundle), ReportConfig(codebook=version), Study(), f"clinlens {version_of_package('clinlens')}"
+    )
 
 
 @pages.get("/projects/{project_id}/agreement")

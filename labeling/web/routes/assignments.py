@@ -9,8 +9,8 @@ from starlette.responses import RedirectResponse, Response
 from labeling.database import assignments, submissions
 from labeling.database.errors import Conflict
 from labeling.identifiers import new_id
-from labeling.web.access import Allow, version_of
 from labeling.web import notes
+from labeling.web.access import Allow, version_of
 from labeling.web.form import answers_of, listed_terms, term_names
 from labeling.web.pages import page
 from labeling.web.panel import panel
@@ -94,7 +94,9 @@ def task_page(visit: Mine, request: Request, assignment_id: str) -> Response:
     return shown(request, found)
 
 
-def shown(request: Request, found: Opened, answers: dict[str, Any] | None = None, problem: str | None = None) -> Response:
+def shown(
+    request: Request, found: Opened, answers: dict[str, Any] | None = None, problem: str | None = None
+) -> Response:
     """The page of a task, with what was wrong with the last submission."""
     given = found.answers if answers is None else answers
     common = {"found": found, "task": found.task, "answers": given, "problem": problem, "client_uuid": new_id()}
@@ -106,7 +108,8 @@ def shown(request: Request, found: Opened, answers: dict[str, Any] | None = None
         chosen = {code for one in given.values() if isinstance(one, dict) for code in one.get("codes", [])}
         data = {
             "assignment": found.task.assignment_id, "version": found.task.version, "round": found.task.round_id,
-            "codebook": found.task.codebook.id, "names": {code: names[code] for code in chosen if code in names},
+            "codebook": found.task.codebook.id, "saved_at": found.task.draft_saved_at,
+            "names": {code: names[code] for code in chosen if code in names},
         }  # fmt: skip
         response = page(
             request, "rating.html", **common, panel=panel(found.task.snapshot), codebook=found.codebook, names=names,
@@ -124,7 +127,9 @@ def submit_by_form(visit: Mine, request: Request, assignment_id: str) -> Respons
         found = opened(conn, visit.actor, assignment_id)
     answers: dict[str, Any] = {}
     try:
-        answers = marks_of(found, form) if found.task.kind == "detection" else answers_of(found.codebook, form, found.peaks)
+        answers = (
+            marks_of(found, form) if found.task.kind == "detection" else answers_of(found.codebook, form, found.peaks)
+        )
         sent = submissions.Sent(str(form.get("client_uuid", "")), int(str(form.get("version") or 0)))
         store(visit, assignment_id, answers, sent)
     except Conflict:
@@ -144,7 +149,9 @@ def store(visit: Visit, assignment_id: str, answers: dict[str, Any], sent: submi
     """Stores answers: as the first ones, or as a revision of those submitted."""
     with visit.database.write() as conn:
         found = assignments.assignment_of(conn, assignment_id, visit.actor)
-        is_closed = found.state in ("submitted", "surplus") and found.lease_until is None and sent.version == found.version
+        is_closed = (
+            found.state in ("submitted", "surplus") and found.lease_until is None and sent.version == found.version
+        )
         act = submissions.revise if is_closed else submissions.submit
         return act(conn, visit.actor, assignment_id, answers, sent)
 
@@ -156,7 +163,11 @@ def skip_by_form(visit: Mine, request: Request, assignment_id: str) -> Response:
     version = str(form.get("version", ""))
     with visit.database.write() as conn:
         assignments.skip(
-            conn, visit.actor, assignment_id, str(form.get("reason", "")), version=int(version) if version.isdecimal() else 0
+            conn,
+            visit.actor,
+            assignment_id,
+            str(form.get("reason", "")),
+            version=int(version) if version.isdecimal() else 0,
         )
         round_id = assignments.assignment_of(conn, assignment_id, visit.actor).round_id
     return go_to_next(visit, request, round_id)

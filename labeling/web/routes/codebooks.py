@@ -100,7 +100,11 @@ def edit(visit: Lead, request: Request) -> Response:
             latest = projects.latest_codebook(conn, visit.project)
         if form.get("action") != "publish":
             before = latest.codebook if latest else codebook
-            diff = list(difflib.unified_diff(text_of(before).splitlines(), text_of(codebook).splitlines(), "now", "then", lineterm="", n=2))
+            diff = list(
+                difflib.unified_diff(
+                    text_of(before).splitlines(), text_of(codebook).splitlines(), "now", "then", lineterm="", n=2
+                )
+            )
             return shown(visit, request, written, diff=diff, changes=projects.differences(before, codebook), note=note)
         with visit.database.write() as conn:
             projects.publish_codebook(conn, visit.actor, visit.project, codebook, note)

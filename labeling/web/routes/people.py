@@ -77,13 +77,17 @@ def add(visit: Administrator, request: Request) -> Response:
     form = request.state.form
     given = {name: str(form.get(name, "")).strip() for name in PROPERTIES}
     if not all(given[name] for name in PROPERTIES[:3]):
-        return shown(visit, request, problem="Login, name or institution are missing, expected all three. Fill them in.")
+        return shown(
+            visit, request, problem="Login, name or institution are missing, expected all three. Fill them in."
+        )
     try:
         made = invite(visit, NewPerson(**given, is_administrator=form.get("is_administrator") == "on"))
     except UserError as error:
         return shown(visit, request, problem=str(error))
     except ValueError:
-        return shown(visit, request, problem="A field is too long or too short, expected 3 to 80 characters. Correct it.")
+        return shown(
+            visit, request, problem="A field is too long or too short, expected 3 to 80 characters. Correct it."
+        )
     return shown(visit, request, made)
 
 

@@ -28,7 +28,9 @@ class NewProject(Settings, frozen=True):
 
     name: str = Field(min_length=1, max_length=80, description="What it is called.")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of its rounds.")
-    corpus_classification: str = Field(default="synthetic", max_length=80, description="What kind of texts the evidence shows.")
+    corpus_classification: str = Field(
+        default="synthetic", max_length=80, description="What kind of texts the evidence shows."
+    )
     data_use_note: str = Field(default="", max_length=2000, description="Under which agreement they may be read.")
 
 
@@ -47,7 +49,9 @@ def make(visit: Visit, wanted: NewProject) -> str:
             conn, visit.actor, wanted.name, seed=wanted.seed,
             corpus_classification=wanted.corpus_classification, data_use_note=wanted.data_use_note,
         )  # fmt: skip
-        projects.publish_codebook(conn, visit.actor, made.id, default_codebook(), "The codebook that comes with ClinLens")
+        projects.publish_codebook(
+            conn, visit.actor, made.id, default_codebook(), "The codebook that comes with ClinLens"
+        )
     return made.id
 
 

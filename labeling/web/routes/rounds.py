@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field, ValidationError
+from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
-from labeling.database import accounts, projects, roles, rounds
+from labeling.database import accounts, detection, projects, roles, rounds
 from labeling.round_settings import RoundSettings
 from labeling.snapshots import saes_of
 from labeling.web.access import Allow
@@ -82,10 +83,10 @@ def form_page(visit: Visit, request: Request, problem: str | None = None) -> Res
         books = projects.codebooks(conn, visit.project)
         gates = [one for one in rounds.rounds(conn, visit.project) if one.kind == "calibration"]
     saes = saes_of(state.run) if state.run else []
-    given = request.state.form if problem and request.state.form else {}
+    given = request.state.form if problem else FormData()
     shown = page(
         request, "new_round.html", saes=saes, people=people, houses=houses, books=books, gates=gates, problem=problem,
-        given=given, settings=RoundSettings(), chosen=list(given.getlist("rater")) if given else [one.id for one in people],
+        given=given, settings=RoundSettings(), chosen=list(given.getlist("rater")) if problem else [one.id for one in people],
     )  # fmt: skip
     shown.status_code = 422 if problem else 200
     return shown
@@ -150,7 +151,9 @@ def open_round(visit: Visit, state: State, wanted: NewRound) -> rounds.Round:
         UserError: There is no run here, or the round cannot be.
     """
     if state.run is None:
-        raise UserError("The server shows no run, expected one to take features from. Start it with `clinlens serve RUN`.")
+        raise UserError(
+            "The server shows no run, expected one to take features from. Start it with `clinlens serve RUN`."
+        )
     refuse_strangers(visit, wanted)
     items = plan(state.run, wanted)
     with visit.database.write() as conn:
@@ -185,6 +188,22 @@ def round_page(visit: RoundLead, request: Request, round_id: str) -> Response:
         people = {one.id: one for one in accounts.users(conn)}
         houses = {house.id: house.name for house in accounts.institutions(conn)}
     return page(request, "round.html", overview=overview, people=people, houses=houses)
+
+
+@pages.post("/projects/{project_id}/detection")
+def open_detection(visit: Lead) -> Response:
+    """Opens a round of blind detection tasks from the labelled features, for all raters."""
+    with visit.database.write() as conn:
+        raters = [user_id for user_id, what in roles.members(conn, visit.project).items() if "rater" in what]
+        latest = projects.latest_codebook(conn, visit.project)
+        if latest is None or not raters:
+            raise UserError(
+                "There is no codebook or no rater yet, expected both. Publish one, and give somebody the role."
+            )
+        made = detection.open_detection(
+            conn, visit.actor, visit.project, codebook_version_id=latest.id, rater_ids=raters
+        )
+    return RedirectResponse(f"/rounds/{made.id}?said=opened", 303)
 
 
 @pages.post("/rounds/{round_id}/state")

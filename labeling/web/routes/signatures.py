@@ -78,7 +78,12 @@ def sign(visit: Member, request: Request) -> Response:
         )
         with visit.database.write() as conn:
             signatures.sign(
-                conn, visit.actor, visit.project, str(form.get("object", "")).strip(), str(form.get("meaning", "")), proof
+                conn,
+                visit.actor,
+                visit.project,
+                str(form.get("object", "")).strip(),
+                str(form.get("meaning", "")),
+                proof,
             )
     except UserError as error:
         return shown(visit, request, str(error))

@@ -24,6 +24,12 @@ export class Drafts {
     }
   }
 
+  /** What the server has, if it was saved while this page was already on its way and shows less. */
+  async newer() {
+    if ((sessionStorage.getItem(this.name) ?? "") <= (this.task.saved_at ?? "")) return null;
+    return (await ask("GET", `/api/v1/assignments/${this.task.assignment}`)).draft;
+  }
+
   keep(answers) {
     try {
       localStorage.setItem(this.name, JSON.stringify({ answers, at: new Date().toISOString() }));
@@ -51,6 +57,7 @@ export class Drafts {
       this.timer = null;
       this.retryMs = FIRST_RETRY_MS;
       localStorage.removeItem(this.name);
+      sessionStorage.setItem(this.name, saved.saved_at);
       this.say(`Saved ${new Date(saved.saved_at).toLocaleTimeString([], { hour12: false })}`, false);
     } catch (error) {
       this.failed(error, answers);

@@ -192,6 +192,8 @@ keys.onDigit = choose;
 if (drafts.kept) {
   restore(drafts.kept.answers);
   drafts.save();
+} else {
+  drafts.newer().then((answers) => { if (answers) restore(answers); }, (error) => say(error.message));
 }
 go(questions.find((question) => answer(question) === null) ?? questions[0], false);
 
