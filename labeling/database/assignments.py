@@ -213,7 +213,8 @@ def give(conn: Connection, found: Round, rater_id: str, choice: policy.Choice) -
 def insert_unless_taken(conn: Connection, values: dict[str, Any]) -> bool:
     """Inserts an assignment; the constraints, not this code, are what keeps two raters from one slot."""
     kind = postgresql if conn.dialect.name == "postgresql" else sqlite
-    return conn.execute(kind.insert(assignment).values(**values).on_conflict_do_nothing()).rowcount == 1
+    statement = kind.insert(assignment).values(**values).on_conflict_do_nothing().returning(assignment.c.id)
+    return conn.execute(statement).first() is not None
 
 
 def free_slot(conn: Connection, row: Any) -> int | None:
