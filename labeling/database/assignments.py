@@ -207,7 +207,7 @@ def give(conn: Connection, found: Round, rater_id: str, choice: policy.Choice) -
     conn.execute(update(item).where(item.c.id == item_id).values(n_held=row.n_held + 1, is_free=int(is_free)))
     detail = {"item": item_id, "snapshot": row.snapshot_sha256, "step": choice.step}
     audit.append(conn, found.project_id, Actor(rater_id), "evidence_shown", f"assignment:{values['id']}", detail=detail)
-    return Assignment(**{name: values.get(name) for name in Assignment.__dataclass_fields__})
+    return assignment_of(conn, values["id"])
 
 
 def insert_unless_taken(conn: Connection, values: dict[str, Any]) -> bool:
