@@ -2,8 +2,9 @@
 
 import pyotp
 import pytest
+from sqlalchemy import select
 
-from labeling.database import accounts, passwords, second_factor, sessions
+from labeling.database import accounts, passwords, schema, second_factor, sessions
 from labeling.database.connection import Database
 from labeling.database.errors import NotAllowed, NotFound
 from labeling.database.transaction import PROGRAM, Actor
@@ -41,7 +42,8 @@ def test_an_invitation_is_good_once_and_not_for_ever(database: Database, wall: W
 
 
 @pytest.mark.parametrize(
-    "password", ["short", "password1234", "P@ssw0rd2024!!", "123456789012", "qwertyuiopasdf", "aaaaaaaaaaaa", "Meyer-2026-2026"]
+    "password",
+    ["short", "password1234", "P@ssw0rd2024!!", "123456789012", "qwertyuiopasdf", "aaaaaaaaaaaa", "Meyer-2026-2026"],
 )
 def test_weak_passwords_are_refused_and_not_repeated(password: str):
     with pytest.raises(UserError) as caught:
@@ -125,6 +127,6 @@ def test_neither_token_nor_password_is_stored(database: Database, person: accoun
         token = sessions.open_session(conn, person.id, address="127.0.0.1").token
     with database.read() as conn:
         for table in ("session", "credential", "invitation", "audit_event"):
-            said = str(conn.exec_driver_sql(f'SELECT * FROM "{table}"').all())
+            said = str(conn.execute(select(schema.metadata.tables[table])).all())
             assert token not in said
             assert GOOD not in said

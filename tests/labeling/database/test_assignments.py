@@ -5,7 +5,7 @@ import uuid
 from dataclasses import asdict
 
 import pytest
-from sqlalchemy import exc, insert, select, update
+from sqlalchemy import delete, exc, insert, select, update
 
 from labeling.database import assignments, calibration, roles, rounds, schema, submissions
 from labeling.database.assignments import Empty, next_assignment, save_draft, skip, task_of
@@ -76,10 +76,11 @@ def test_facts_refuse_change_and_deletion(desk: Desk):
     opened = desk.open_round(plan(1, "gold", 4, gold={"category": "drug"}) + plan(1, first=5))
     desk.submit(desk.next(desk.raters[0], opened.id))
     for name in ("judgement", "judgement_label", "audit_event", "codebook_version", "evidence_snapshot", "gold"):
-        key = next(iter(schema.metadata.tables[name].primary_key.columns)).name
-        for statement in (f"DELETE FROM {name}", f"UPDATE {name} SET {key} = {key}"):
+        table = schema.metadata.tables[name]
+        key = next(iter(table.primary_key.columns))
+        for statement in (delete(table), update(table).values({key.name: key})):
             with pytest.raises(exc.DatabaseError, match="never change"), desk.database.write() as conn:
-                conn.exec_driver_sql(statement)
+                conn.execute(statement)
 
 
 def test_an_expired_lease_frees_the_slot_and_a_late_submission_fills_it(desk: Desk, wall: Wall):

@@ -23,7 +23,9 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_the_migrations_end_in_the_tables_of_the_code(database: Database):
     with database.engine.connect() as conn:
         found = compare_metadata(MigrationContext.configure(conn), schema.metadata)
-    assert [one for one in found if not (database.dialect == "sqlite" and one[0] in ("add_index", "remove_index"))] == []
+    assert [
+        one for one in found if not (database.dialect == "sqlite" and one[0] in ("add_index", "remove_index"))
+    ] == []
 
 
 def test_an_absent_file_is_refused_unless_it_is_to_be_made(tmp_path: Path):
@@ -43,7 +45,9 @@ def test_a_newer_one_and_a_strangers_are_refused(sqlite: Path, tmp_path: Path):
     other.close()
     with pytest.raises(UserError, match="not ours"):
         Database.open(tmp_path / "other.db", create=True)
-    (tmp_path / "text.db").write_text("no database at all, but a text that is long enough to be read as a header of one " * 10)
+    (tmp_path / "text.db").write_text(
+        "no database at all, but a text that is long enough to be read as a header of one " * 10
+    )
     with pytest.raises(UserError, match="damaged or no SQLite"):
         Database.open(tmp_path / "text.db")
 
@@ -68,7 +72,9 @@ def test_two_processes_cannot_write_one_file_but_both_can_read(sqlite: Path):
     )
     with Database.open(sqlite) as database:
         Desk.of(database)
-        done = subprocess.run([sys.executable, "-c", code, str(sqlite)], cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(sqlite)], cwd=ROOT, capture_output=True, text=True, check=True
+        )
     read, refused = done.stdout.splitlines()
     assert read == "5"
     assert "written by another process" in refused
@@ -91,7 +97,7 @@ def test_a_full_disk_is_said_plainly_and_loses_nothing(sqlite: Path):
         from sqlalchemy import event
 
         event.listen(database.engine, "connect", lambda raw, _: raw.execute(f"PRAGMA max_page_count={pages}"))
-        with pytest.raises(UserError, match="disk under .* is full"):
+        with pytest.raises(UserError, match=r"disk under .* is full"):
             desk.open_round(plan(2000, first=100))
         with database.read() as conn:
             assert len(conn.execute(select(schema.item)).all()) == 3

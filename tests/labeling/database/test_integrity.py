@@ -26,7 +26,7 @@ ATTACKS = {
     "edit of a label": "UPDATE judgement_label SET value = 'drug' WHERE rowid = 1",
     "edit of evidence": "UPDATE evidence_snapshot SET body = replace(body, 'heart', 'liver') WHERE rowid = 1",
     "edit of a codebook": "UPDATE codebook_version SET body = replace(body, 'Small', 'Large')",
-    "edit of known answers": "UPDATE gold SET body = '{\"category\":\"format\"}' WHERE rowid = 1",
+    "edit of known answers": 'UPDATE gold SET body = \'{"category":"format"}\' WHERE rowid = 1',
 }
 
 
@@ -63,8 +63,11 @@ def test_finds_every(kind: str, worked: tuple[Path, str]):
 
 def test_every_event_is_guarded_field_by_field(worked: tuple[Path, str]):
     path, project_id = worked
-    for seq, column in enumerate(("at", "action", "object", "after_sha256", "previous", "hash", "before_sha256"), start=2):
-        change = f"UPDATE audit_event SET {column} = 'x' || coalesce({column}, '') WHERE project_id = :p AND seq = {seq}"
+    for seq, column in enumerate(
+        ("at", "action", "object", "after_sha256", "previous", "hash", "before_sha256"), start=2
+    ):
+        change = f"UPDATE audit_event SET {column} = 'x' || coalesce({column}, '')"  # noqa: S608
+        change += f" WHERE project_id = :p AND seq = {seq}"
         attack(path, change, project_id)
         with Database.open(path) as database, database.read() as conn:
             assert any(problem.place == f"event {seq}" for problem in integrity.verify(conn, project_id))
@@ -80,7 +83,7 @@ def test_a_cut_off_end_is_found_beside_a_checkpoint(worked: tuple[Path, str], tm
         with database.read() as conn:
             assert integrity.verify(conn, checkpoint_file=marks, key_file=public) == []
     last = "(SELECT max(seq) - 1 FROM audit_event WHERE project_id = :p)"
-    attack(path, f"DELETE FROM audit_event WHERE project_id = :p AND seq >= {last}", project_id)
+    attack(path, f"DELETE FROM audit_event WHERE project_id = :p AND seq >= {last}", project_id)  # noqa: S608
     with Database.open(path) as database, database.read() as conn:
         assert integrity.verify(conn, project_id) == []
         found = integrity.verify(conn, project_id, checkpoint_file=marks, key_file=public)
