@@ -8,13 +8,10 @@
 
 Done once from the evidence (does the rater follow what is shown?) and once from the rater's rationale (do the reasons
 lead to the label?); `learnability` is the mean of those that could be measured.
-
-Needs scikit-learn: `pip install 'clinlens[labeling]'`.
 """
 
-import importlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveFloat
@@ -22,7 +19,6 @@ from pydantic import Field, NonNegativeInt, PositiveFloat
 from sae.config import Settings
 from sae.errors import UserError
 
-PACKAGE = "sklearn"
 WORD = r"(?u)\b\w+\b"
 FLOOR = 1e-6
 """Probabilities are kept so far from 0 under a logarithm."""
@@ -65,7 +61,7 @@ def learnability(
         cfg: The settings.
 
     Raises:
-        UserError: Columns that differ in length, or scikit-learn that is not there.
+        UserError: Columns that differ in length.
     """
     if not len(texts) == len(labels) == len(families):
         raise UserError(
@@ -132,18 +128,9 @@ def cross_validated(texts: Sequence[str], y: np.ndarray, fold: np.ndarray, cfg: 
 
 def foretold(texts: Sequence[str], y: np.ndarray, others: Sequence[str], cfg: LearnabilityConfig) -> np.ndarray:
     """[n_others, n_labels] probability of each label that was met, in ascending order."""
-    text, linear = loaded("feature_extraction.text"), loaded("linear_model")
-    words = text.TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORD)
-    model = linear.LogisticRegression(C=cfg.C, max_iter=500).fit(words.fit_transform(texts), y)
+    from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import, and the web server has no need of it
+    from sklearn.linear_model import LogisticRegression
+
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORD)
+    model = LogisticRegression(C=cfg.C, max_iter=500).fit(words.fit_transform(texts), y)
     return np.asarray(model.predict_proba(words.transform(others)))
-
-
-def loaded(module: str) -> Any:
-    """A part of scikit-learn."""
-    try:
-        return importlib.import_module(f"{PACKAGE}.{module}")
-    except ModuleNotFoundError as error:
-        raise UserError(
-            "Learnability was asked for, but scikit-learn is not installed, expected version 1.5 or newer. "
-            "Run: pip install 'clinlens[labeling]'."
-        ) from error

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, exc, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from labeling import policy
 from labeling.database import audit, candidates, projects, standing
@@ -115,16 +116,16 @@ def chosen(conn: Connection, found: Round, rater_id: str) -> Assignment | None:
     """The policy's choice among the candidates, or its next one where another rater was faster."""
     book = projects.codebook_of(conn, found.codebook_version_id).codebook
     categories = [category.code for category in book.question(book.primary).categories]
-    fit = candidates.candidates_of(conn, found, rater_id, categories)
     history = candidates.history_of(conn, found.id, rater_id, found.settings.queue.family_gap)
     rater = candidates.rater_of(rater_id, len(categories))
-    while fit:
-        choice = policy.choose(fit, rater, history, found.settings.queue, found.seed)
-        if isinstance(choice, policy.Empty):
-            return None
-        if (given := give(conn, found, rater_id, choice)) is not None:
-            return given
-        fit = [candidate for candidate in fit if candidate.item_id != choice.item_id]
+    for fit in candidates.candidates_of(conn, found, rater_id, categories):
+        while fit:
+            choice = policy.choose(fit, rater, history, found.settings.queue, found.seed)
+            if isinstance(choice, policy.Empty):
+                break
+            if (given := give(conn, found, rater_id, choice)) is not None:
+                return given
+            fit = [candidate for candidate in fit if candidate.item_id != choice.item_id]  # noqa: PLW2901 - the rest of it
     return None
 
 
@@ -187,7 +188,7 @@ def give(conn: Connection, found: Round, rater_id: str, choice: policy.Choice) -
     if row is None or slot is None:
         return None
     is_extra = slot > row.slots - row.n_extra
-    values = {
+    values: dict[str, Any] = {
         "id": new_id(),
         "item_id": item_id,
         "round_id": found.id,
@@ -200,15 +201,20 @@ def give(conn: Connection, found: Round, rater_id: str, choice: policy.Choice) -
         "reason": canonical({"sentence": choice.sentence, **choice.reason}),
         "created_at": now(conn),
     }
-    try:
-        with conn.begin_nested():
-            conn.execute(insert(assignment), values)
-    except exc.IntegrityError:  # the constraint, not this code, is what keeps two raters from one slot
+    if not insert_unless_taken(conn, values):
         return None
-    standing.hold(conn, item_id)
+    is_free = row.n_held + 1 < row.slots
+    conn.execute(update(item).where(item.c.id == item_id).values(n_held=row.n_held + 1, is_free=int(is_free)))
     detail = {"item": item_id, "snapshot": row.snapshot_sha256, "step": choice.step}
     audit.append(conn, found.project_id, Actor(rater_id), "evidence_shown", f"assignment:{values['id']}", detail=detail)
     return assignment_of(conn, values["id"])
+
+
+def insert_unless_taken(conn: Connection, values: dict[str, Any]) -> bool:
+    """Inserts an assignment; the constraints, not this code, are what keeps two raters from one slot."""
+    kind = postgresql if conn.dialect.name == "postgresql" else sqlite
+    statement = kind.insert(assignment).values(**values).on_conflict_do_nothing().returning(assignment.c.id)
+    return conn.execute(statement).first() is not None
 
 
 def free_slot(conn: Connection, row: Any) -> int | None:
@@ -227,12 +233,11 @@ def lease_end(conn: Connection, found: Round) -> str:
 
 def open_of(conn: Connection, round_id: str, rater_id: str) -> Assignment | None:
     """What a rater has open in a round; a submission that they took back first."""
-    mine = (assignment.c.rater_id == rater_id, assignment.c.round_id == round_id)
-    query = select(assignment.c.id).where(*mine, assignment.c.state == "open").order_by(assignment.c.id).limit(1)
-    reopened = select(assignment.c.id).where(*mine, assignment.c.lease_until.is_not(None), assignment.c.state != "open")
-    reopened = reopened.where(assignment.c.state.in_(("submitted", "surplus"))).limit(1)
-    found = conn.execute(reopened).scalar_one_or_none() or conn.execute(query).scalar_one_or_none()
-    return None if found is None else assignment_of(conn, found)
+    query = select(*(assignment.c[name] for name in Assignment.__dataclass_fields__)).where(
+        assignment.c.rater_id == rater_id, assignment.c.round_id == round_id, assignment.c.lease_until.is_not(None)
+    )
+    held = [Assignment(*row) for row in conn.execute(query.order_by(assignment.c.id))]
+    return min(held, key=lambda one: one.state == "open", default=None)
 
 
 def prolong(conn: Connection, found: Round, held: Assignment) -> Assignment:

@@ -8,7 +8,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,11 +20,15 @@ from labeling.database.schema import IS_FREE, assignment, feature, item, round_r
 from labeling.database.standing import SKILL
 from labeling.database.transaction import now
 from labeling.eligibility import History, Rater, Served
-from labeling.identifiers import moment
+from labeling.identifiers import canonical, moment
 from labeling.pool import Candidate
 
 WINDOW = 32
 """Items of a stratum among which the policy chooses."""
+
+
+FIRST, THEN = ("calibration", "gold", "irr_fixed"), ("adaptive", "single", "detection")
+"""Strata in the policy's order; retests come with the first."""
 
 
 class Window(NamedTuple):
@@ -35,41 +39,57 @@ class Window(NamedTuple):
     """Where the next search may begin."""
 
 
-def candidates_of(conn: Connection, round_: Round, rater_id: str, categories: Sequence[str]) -> list[Candidate]:
-    """Candidates of every stratum, and the rater's cursors brought forward."""
-    strata = strata_of(conn, round_.id)
-    last_place = conn.execute(select(func.max(item.c.place)).where(item.c.round_id == round_.id)).scalar_one() or 0
+def candidates_of(
+    conn: Connection, round_: Round, rater_id: str, categories: Sequence[str]
+) -> Iterator[list[Candidate]]:
+    """Candidates, those that come first in the policy's order first: mostly the others are never looked for.
+
+    The rater's cursors are brought forward.
+    """
+    shape = shape_of(conn, round_.id)
     written = conn.execute(
         select(round_rater.c.cursors).where(round_rater.c.round_id == round_.id, round_rater.c.user_id == rater_id)
     ).scalar_one()
     cursors = json.loads(written)
     fit = eligible(conn, round_, rater_id)
-    found = [candidate_of(row, categories) for row in conn.execute(due_retests(conn, fit, rater_id))]
-    for stratum in strata:
-        start = cursors.get(stratum, first_place(round_.seed, rater_id, stratum, last_place))
-        window = window_of(conn, fit.where(item.c.stratum == stratum), start, categories)
-        cursors[stratum] = window.cursor
-        found += window.candidates
-        if stratum == "adaptive":
-            begun = fit.where(item.c.stratum == stratum, item.c.n_submitted > 0)
-            found += window_of(conn, begun, window.cursor, categories).candidates
-    if json.dumps(cursors) != written:
-        key = (round_rater.c.round_id == round_.id, round_rater.c.user_id == rater_id)
-        conn.execute(update(round_rater).where(*key).values(cursors=json.dumps(cursors)))
-    return list({candidate.item_id: candidate for candidate in found}.values())
+    retests = [candidate_of(row, categories) for row in conn.execute(due_retests(conn, fit, rater_id))]
+    for group in (FIRST, THEN):
+        found = retests if group is FIRST else []
+        for stratum in (one for one in group if one in shape.strata):
+            start = cursors.get(stratum, first_place(round_.seed, rater_id, stratum, shape.last_place))
+            window = window_of(conn, fit.where(item.c.stratum == stratum), start, categories)
+            cursors[stratum] = window.cursor
+            found += window.candidates
+            if stratum == "adaptive":
+                begun = fit.where(item.c.stratum == stratum, item.c.n_submitted > 0)
+                found += window_of(conn, begun, window.cursor, categories).candidates
+        if canonical(cursors) != written:
+            written = canonical(cursors)
+            key = (round_rater.c.round_id == round_.id, round_rater.c.user_id == rater_id)
+            conn.execute(update(round_rater).where(*key).values(cursors=written))
+        yield list({candidate.item_id: candidate for candidate in found}.values())
 
 
-def strata_of(conn: Connection, round_id: str) -> list[str]:
-    """The strata of a round's items, by skipping from one to the next in an index."""
-    found: list[str] = []
-    while True:
-        query = select(func.min(item.c.stratum)).where(
-            item.c.round_id == round_id, item.c.stratum > (found or [""])[-1]
+class Shape(NamedTuple):
+    """What does not change of a round."""
+
+    strata: tuple[str, ...]
+    last_place: int
+
+
+SHAPES: dict[str, Shape] = {}
+"""By round id; a round's planned items are those it was opened with."""
+
+
+def shape_of(conn: Connection, round_id: str) -> Shape:
+    """Strata and places of a round's planned items, looked up once."""
+    if round_id not in SHAPES:
+        query = select(item.c.stratum, func.max(item.c.place)).where(
+            item.c.round_id == round_id, item.c.place.is_not(None)
         )
-        stratum = conn.execute(query).scalar_one()
-        if stratum is None:
-            return [one for one in found if one != "retest"]
-        found.append(stratum)
+        last = {row[0]: row[1] for row in conn.execute(query.group_by(item.c.stratum))}
+        SHAPES[round_id] = Shape(tuple(last), max(last.values(), default=0))
+    return SHAPES[round_id]
 
 
 def first_place(seed: int, rater_id: str, stratum: str, last_place: int) -> int:

@@ -1,12 +1,14 @@
 """The backup before a migration: a database's own, since this code no longer knows its older tables."""
 
 import shutil
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from labeling.database.connection import Database, said_plainly
+from labeling.database.connection import Database
 from sae.errors import UserError
 
 
@@ -19,11 +21,8 @@ def dump(database: Database, version: str) -> Path:
     stamp = database.now().replace(":", "").replace(".", "")
     if database.path is not None:
         target = database.path.with_name(f"{database.path.name}.{version}-{stamp}.backup")
-        with (
-            said_plainly(database.url),
-            database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn,
-        ):
-            conn.exec_driver_sql("VACUUM INTO ?", (str(target),))
+        with closing(sqlite3.connect(database.path)) as conn:  # SQLAlchemy's are always within a transaction
+            conn.execute("VACUUM INTO ?", (str(target),))
         return target
     return dump_postgresql(database, Path.cwd() / f"judgements.{version}-{stamp}.sql")
 

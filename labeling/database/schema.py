@@ -326,7 +326,13 @@ assignment = Table(
     Index("ix_assignment_rater", "rater_id", "round_id", "state", "id"),
     Index("ix_assignment_last", "rater_id", "round_id", "submitted_at"),
     Index("ix_assignment_newest", "rater_id", "round_id", "id"),
-    Index("ix_assignment_lease", "round_id", "lease_until"),
+    Index(
+        "ix_assignment_held",
+        "round_id",
+        "rater_id",
+        sqlite_where=text("lease_until IS NOT NULL"),
+        postgresql_where=text("lease_until IS NOT NULL"),
+    ),
 )
 """`stratum` is the item's, or `escalated` where the slot was added because the others disagreed: such a judgement must
 not enter an agreement figure. `lease_until` of a submitted one: until then the rater may put another revision in its

@@ -64,7 +64,7 @@ def findings(table: JudgementTable, cfg: ReportConfig, study: Study, software: s
         "adjudication": changes.adjudicated(table, codebook, n),
         "revisions": changes.revisions(table, codebook, n, bootstrap),
         "drift": people.drift(rows, primary, bootstrap),
-        "consensus": opinion([row for row in table.blind(n) if row.retest_of is None], codebook, cfg.seed),
+        "consensus": opinion(table.blind(n), codebook, cfg.seed),
     }
     found["methods"] = methods.paragraph(found)
     found["grras"] = [one.record() for one in grras.answers(methods.guideline(found), study)]

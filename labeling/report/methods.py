@@ -93,7 +93,8 @@ def consensus(report: Figures) -> str:
         return ""
     return (
         "Consensus is reported as the distribution of answers and as the posterior of a hierarchical model of raters' "
-        "confusions (maximum a posteriori), chosen by left-out predictive loss; it never replaces the distribution."
+        "confusions (maximum a posteriori), chosen by left-out predictive loss, without and with raters' weights (consistency and "
+        "learnability) in its prior; it never replaces the distribution."
     )
 
 

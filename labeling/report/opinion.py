@@ -10,6 +10,7 @@ from labeling.consensus import Consensus, ConsensusConfig, consensus
 from labeling.judgement_table import FeatureRef, JudgementRow
 from labeling.ratings import Ratings
 from labeling.report.matrix import codes_of, grid, matrix
+from labeling.report.rater_weights import rater_weights, records
 
 Figures = dict[str, Any]
 TIE = "tie"
@@ -19,18 +20,20 @@ def opinion(rows: Sequence[JudgementRow], codebook: Codebook, seed: int) -> Figu
     """Consensus on the primary field; none without judgements of two raters.
 
     Args:
-        rows: Blind first judgements, one per item and rater.
+        rows: Blind judgements, one per item and rater; items that came again to a rater only tell how steady they are.
         codebook: Theirs.
         seed: Of folds and restarts.
     """
     question = codebook.question(codebook.primary)
-    found = matrix(grid(rows), question)
+    found = matrix(grid([row for row in rows if row.retest_of is None]), question)
     if len(found.raters) < 2 or not found.n_ratings:
         return None
     item, rater = np.nonzero(~np.isnan(found.ratings))
     label = found.ratings[item, rater].astype(int)
     ratings = Ratings(item, rater, label, len(found.items), len(found.raters), len(question.categories))
-    done = consensus(ratings, ConsensusConfig(seed=seed), is_ordinal=question.kind == "scale")
+    panel, written = rater_weights(rows, ratings, found.raters, codebook, seed)
+    given = np.asarray([one.weight for one in panel])
+    done = consensus(ratings, ConsensusConfig(seed=seed), given, is_ordinal=question.kind == "scale")
     names = [category.name for category in question.categories]
     features = {row.item_id: row.feature for row in rows}
     return {
@@ -42,6 +45,7 @@ def opinion(rows: Sequence[JudgementRow], codebook: Codebook, seed: int) -> Figu
         "winners": winners(done, names),
         "flips": flips(done, found.items, features, names),
         "accuracy": {name: float(one) for name, one in zip(found.raters, done.accuracy, strict=True)},
+        "weights": records(panel, written, found.raters),
         "codes": codes_of(question),
     }
 

@@ -292,10 +292,14 @@ def drift(found: Figures) -> dict[str, tables.Table] | None:
 
 
 def consensus(found: Figures | None, most: int) -> dict[str, tables.Table] | None:
-    """Winners and flips."""
+    """Winners, flips and the weights behind the third reading."""
     if found is None:
         return None
-    return {"winners": tables.winner_table(found), "flips": tables.flip_table(found, most)}
+    return {
+        "winners": tables.winner_table(found),
+        "flips": tables.flip_table(found, most),
+        "weights": tables.weight_table(found),
+    }
 
 
 def codebook(found: Figures) -> tables.Table:

@@ -395,6 +395,24 @@ def winner_table(found: Figures) -> Table:
     return Table("Items that each category wins", columns, rows)
 
 
+def weight_table(found: Figures) -> Table:
+    """Raters' weights and what they rest on."""
+    columns = [Column("Rater", is_number=False), Column("Weight"), Column("Judgements"), Column("Consistency")]
+    columns += [Column("measured on", is_number=False), Column("Learnability of the rationale")]
+    rows = [
+        [
+            one["rater"],
+            plain(one["weight"]),
+            f"{one['n_judgements']:,}",
+            plain(one["consistency"]),
+            {"retest": "repeated items", "others": "the others’ answers"}[one["consistency_from"]],
+            plain(one["learnability"]),
+        ]
+        for one in found["weights"]
+    ]
+    return Table("Raters’ weights, which are a prior and never a gate", columns, rows)
+
+
 def flip_table(found: Figures, most: int) -> Table:
     """Items whose winner depends on the reading."""
     has_weights = any(one["weighted_map"] is not None for one in found["flips"])

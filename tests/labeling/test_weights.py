@@ -143,12 +143,6 @@ def test_what_cannot_be_measured_says_why():
     assert combined([learnability([""] * 40, labels, families, LEARN)]) == 0
 
 
-def test_a_missing_scikit_learn_is_a_clear_error(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("labeling.learnability.PACKAGE", "no_such_package")
-    with pytest.raises(UserError, match=r"pip install 'clinlens\[labeling\]'"):
-        learnability(*planted(40, 0, 0), LEARN)
-
-
 def two_schools(seed: int) -> Ratings:
     """Six raters; on a third of the items the last three mean class 2 where the first three mean class 1."""
     rng = np.random.default_rng(seed)

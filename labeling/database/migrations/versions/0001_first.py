@@ -414,8 +414,15 @@ def make_tables() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_assignment")),
         sa.UniqueConstraint("item_id", "rater_id", "round_id", name="uq_assignment_one_per_rater"),
     )
+    op.create_index(
+        "ix_assignment_held",
+        "assignment",
+        ["round_id", "rater_id"],
+        unique=False,
+        sqlite_where=sa.text("lease_until IS NOT NULL"),
+        postgresql_where=sa.text("lease_until IS NOT NULL"),
+    )
     op.create_index("ix_assignment_last", "assignment", ["rater_id", "round_id", "submitted_at"], unique=False)
-    op.create_index("ix_assignment_lease", "assignment", ["round_id", "lease_until"], unique=False)
     op.create_index("ix_assignment_newest", "assignment", ["rater_id", "round_id", "id"], unique=False)
     op.create_index("ix_assignment_rater", "assignment", ["rater_id", "round_id", "state", "id"], unique=False)
     op.create_index(
