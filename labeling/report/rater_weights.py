@@ -77,7 +77,9 @@ def pairs(
     return {rater: (np.asarray(both)[:, 0], np.asarray(both)[:, 1]) for rater, both in found.items()}
 
 
-def records(found: Sequence[RaterWeight], written: Sequence[Learnability], raters: Sequence[str]) -> list[dict[str, Any]]:
+def records(
+    found: Sequence[RaterWeight], written: Sequence[Learnability], raters: Sequence[str]
+) -> list[dict[str, Any]]:
     """As they stand in the JSON."""
     return [
         {

@@ -7,8 +7,7 @@ import torch
 
 from analysis.concept_recovery import Recover, find_units
 from analysis.config import ConceptsConfig, ExamplesConfig
-from analysis.examples import before
-from analysis.examples import KINDS, FeatureExamples
+from analysis.examples import KINDS, FeatureExamples, before
 from analysis.gather import GatherExamples
 from analysis.units import BACKGROUND
 from hooks import capture, corpus

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.examples import before
-from analysis.examples import KINDS, Contexts, FeatureExamples
+from analysis.examples import KINDS, Contexts, FeatureExamples, before
 
 HOSTILE = "</script><img src=x onerror=window.broken=1>"
 VOCABULARY = ["<s>", " pain", "chest", "\n", HOSTILE, " no", " fever", "é", "", "\t"]
