@@ -77,3 +77,12 @@ class Snapshot:
     def sha256(self) -> str:
         """Its id."""
         return sha256(self.body)
+
+    @classmethod
+    def from_body(cls, body: dict[str, Any]) -> "Snapshot":
+        """A stored one."""
+        contexts = tuple(
+            Context(**{**one, "tokens": tuple(one["tokens"]), "acts": tuple(one["acts"])}) for one in body["contexts"]
+        )
+        logits = {name: tuple((word, value) for word, value in body[name]) for name in ("top_logits", "bottom_logits")}
+        return cls(**{**body, "sae": SAERef(**body["sae"]), "contexts": contexts, **logits})
