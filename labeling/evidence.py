@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal
 
-from labeling.identifiers import sha256
+from labeling.identifiers import canonical, sha256
 
 Kind = Literal["top", "quantile", "contrast"]
 WITHHELD = '{"contexts":[],"is_withheld":true}'
@@ -76,6 +76,20 @@ class Snapshot:
         return {**plain, "sae": vars(self.sae), "contexts": [vars(context) for context in self.contexts]}
 
     @cached_property
+    def text(self) -> str:
+        """The body as it is stored."""
+        return canonical(self.body)
+
+    @cached_property
     def sha256(self) -> str:
         """Its id."""
-        return sha256(self.body)
+        return sha256(self.text.encode())
+
+    @classmethod
+    def from_body(cls, body: dict[str, Any]) -> "Snapshot":
+        """A stored one."""
+        contexts = tuple(
+            Context(**{**one, "tokens": tuple(one["tokens"]), "acts": tuple(one["acts"])}) for one in body["contexts"]
+        )
+        logits = {name: tuple((word, value) for word, value in body[name]) for name in ("top_logits", "bottom_logits")}
+        return cls(**{**body, "sae": SAERef(**body["sae"]), "contexts": contexts, **logits})

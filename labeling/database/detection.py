@@ -18,7 +18,7 @@ from labeling.database.judgements import FeatureKey
 from labeling.database.rounds import PlannedItem, Round
 from labeling.database.schema import assignment, evidence_snapshot, feature, gold, item, judgement, sae_ref
 from labeling.database.transaction import Actor
-from labeling.evidence import Context, SAERef, Snapshot
+from labeling.evidence import Context, Snapshot
 from labeling.round_settings import RoundSettings
 from sae.errors import UserError
 
@@ -114,18 +114,9 @@ def snapshots_of(conn: Connection, project_id: str) -> dict[FeatureKey, Snapshot
     )
     found = {}
     for body in conn.execute(query).scalars():
-        snapshot = from_body(json.loads(body))
+        snapshot = Snapshot.from_body(json.loads(body))
         found[(snapshot.sae.hook_point, snapshot.sae.sae_id, snapshot.feature)] = snapshot
     return found
-
-
-def from_body(body: dict[str, Any]) -> Snapshot:
-    """A stored snapshot."""
-    contexts = tuple(
-        Context(**{**one, "tokens": tuple(one["tokens"]), "acts": tuple(one["acts"])}) for one in body["contexts"]
-    )
-    logits = {name: tuple((word, value) for word, value in body[name]) for name in ("top_logits", "bottom_logits")}
-    return Snapshot(**{**body, "sae": SAERef(**body["sae"]), "contexts": contexts, **logits})
 
 
 def plan_of(snapshot: Snapshot, label: str, slots: int, seed: int) -> PlannedItem | None:

@@ -107,7 +107,7 @@ def publish_codebook(conn: Connection, actor: Actor, project_id: str, codebook: 
     """Publishes a codebook as the project's next version.
 
     Items of open rounds become stale: they are given to nobody any more, their judgements stay, and the overview says
-    that they want rating anew (`rounds.rerate`).
+    that they want rating anew (`labeling.database.rerating`).
 
     Raises:
         UserError: It is the version that is published already.

@@ -303,7 +303,7 @@ def add_snapshots(conn: Connection, snapshots: Sequence[Snapshot], feature_ids: 
     """Writes evidence that is not there yet."""
     rows = {
         snapshot.sha256: {
-            "sha256": snapshot.sha256, "feature_id": feature_id, "body": canonical(snapshot.body), "created_at": now(conn)
+            "sha256": snapshot.sha256, "feature_id": feature_id, "body": snapshot.text, "created_at": now(conn)
         }
         for snapshot, feature_id in zip(snapshots, feature_ids, strict=True)
     }  # fmt: skip

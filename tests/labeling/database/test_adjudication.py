@@ -1,0 +1,137 @@
+"""Seniors see no names and decide once; signatures are bound to what was signed; a new codebook flags what was asked."""
+
+import json
+import uuid
+from dataclasses import asdict
+
+import pytest
+from sqlalchemy import select
+
+from labeling.database import (
+    accounts,
+    adjudication,
+    integrity,
+    judgements,
+    projects,
+    rerating,
+    roles,
+    schema,
+    signatures,
+)
+from labeling.database.adjudication import Decision
+from labeling.database.errors import Conflict, NotAllowed
+from labeling.database.transaction import Actor
+from labeling.queue_policy import QueuePolicy
+from labeling.round_settings import RoundSettings
+from sae.errors import UserError
+from tests.labeling.desk import CODEBOOK, Desk, Wall, plan
+
+WHY = "The passages name a drug and its dose."
+
+
+@pytest.fixture
+def due(desk: Desk) -> tuple[Desk, Actor, str]:
+    """A project in which three raters disagree on one item, and a senior who is none of them."""
+    settings = RoundSettings(retest_share=0, queue=QueuePolicy(max_extra_rounds=0))
+    opened = desk.open_round(plan(1, slots=3), settings=settings)
+    for rater, answer in zip(desk.raters, ("disease", "drug", "format"), strict=False):
+        desk.submit(desk.next(rater, opened.id), answer)
+    with desk.database.write() as conn:
+        for rater in desk.raters:
+            roles.grant_role(conn, desk.lead, desk.project_id, rater.user_id or "", "senior")
+        senior = desk.raters[3]
+        item_id = adjudication.due(conn, senior, desk.project_id)[0].item_id
+    return desk, senior, item_id
+
+
+def decision(revision: int = 0, **changes: object) -> Decision:
+    values = {"disposition": "decided", "answers": {"category": "drug"}, "error_kind": "edge_case", "rationale": WHY}
+    return Decision(**{**values, "client_uuid": str(uuid.uuid4()), "revision": revision, **changes})  # type: ignore[arg-type]
+
+
+def test_a_case_holds_answers_without_names(due: tuple[Desk, Actor, str]):
+    desk, senior, item_id = due
+    with desk.database.read() as conn:
+        case = adjudication.case_of(conn, senior, item_id)
+    assert case.distribution == {"disease": 1, "drug": 1, "format": 1}
+    said = json.dumps({**asdict(case), "codebook": None})
+    assert not any((rater.user_id or "-") in said for rater in desk.raters)
+
+
+def test_who_rated_an_item_does_not_decide_it(due: tuple[Desk, Actor, str]):
+    desk, _, item_id = due
+    with desk.database.read() as conn:
+        assert adjudication.due(conn, desk.raters[0], desk.project_id) == []
+    with pytest.raises(NotAllowed, match="as a rater"), desk.database.write() as conn:
+        adjudication.decide(conn, desk.raters[0], item_id, decision())
+
+
+def test_a_decision_counts_once_and_a_second_senior_is_told(due: tuple[Desk, Actor, str]):
+    desk, senior, item_id = due
+    one = decision()
+    for _ in range(2):
+        with desk.database.write() as conn:
+            assert adjudication.decide(conn, senior, item_id, one).revision == 1
+    with pytest.raises(Conflict, match="in between"), desk.database.write() as conn:
+        adjudication.decide(conn, senior, item_id, decision())
+    with desk.database.read() as conn:
+        label = next(iter(judgements.labels_of_features(conn, desk.project_id).values()))
+        assert integrity.verify(conn) == []
+    assert (label.winner, label.disposition, label.state) == ("drug", "decided", "adjudicated")
+    assert set(label.distribution) == {"disease", "drug", "format"}
+
+
+def test_it_may_be_irreducibly_ambiguous_but_not_without_a_reason(due: tuple[Desk, Actor, str]):
+    desk, senior, item_id = due
+    with pytest.raises(UserError, match="no reason"), desk.database.write() as conn:
+        adjudication.decide(conn, senior, item_id, decision(rationale="so"))
+    with desk.database.write() as conn:
+        adjudication.decide(conn, senior, item_id, decision(disposition="irreducibly_ambiguous", answers={}))
+
+
+def test_a_signature_is_void_when_the_decision_is_opened_again(due: tuple[Desk, Actor, str]):
+    desk, senior, item_id = due
+    proof = accounts.Proof(senior.user_id or "", "password", desk.database.now())
+    with desk.database.write() as conn:
+        made = adjudication.decide(conn, senior, item_id, decision())
+        signed = signatures.sign(
+            conn, senior, desk.project_id, f"adjudication:{made.adjudication_id}", "adjudicated", proof
+        )
+        assert signatures.is_valid(conn, desk.project_id, signed)
+        adjudication.lock_item(conn, senior, item_id)
+    with pytest.raises(NotAllowed), desk.database.write() as conn:
+        adjudication.decide(conn, senior, item_id, decision(1))
+    with desk.database.write() as conn:
+        adjudication.unlock_item(conn, senior, item_id, "new evidence")
+        found = signatures.signatures_of(conn, desk.project_id)
+    assert [one.void_reason for one in found] == ["new evidence"]
+
+
+def test_a_signature_wants_a_fresh_proof_of_the_signer(due: tuple[Desk, Actor, str], wall: Wall):
+    desk, senior, item_id = due
+    with desk.database.write() as conn:
+        made = adjudication.decide(conn, senior, item_id, decision())
+    name = f"adjudication:{made.adjudication_id}"
+    old = accounts.Proof(senior.user_id or "", "password", desk.database.now())
+    wall.pass_(minutes=3)
+    for proof in (old, accounts.Proof(desk.raters[0].user_id or "", "password", desk.database.now())):
+        with pytest.raises(NotAllowed), desk.database.write() as conn:
+            signatures.sign(conn, senior, desk.project_id, name, "adjudicated", proof)
+
+
+def test_a_new_codebook_flags_open_items_keeps_judgements_and_asks_anew(desk: Desk):
+    opened = desk.open_round(plan(2))
+    given = desk.next(desk.raters[0], opened.id)
+    desk.submit(desk.next(desk.raters[1], opened.id))
+    changed = CODEBOOK.model_copy(update={"rubric": "Look twice."})
+    with desk.database.write() as conn:
+        published = projects.publish_codebook(conn, desk.lead, desk.project_id, changed, "after discussion")
+        with pytest.raises(UserError, match="is published"):
+            projects.publish_codebook(conn, desk.lead, desk.project_id, changed)
+    assert (published.version.n, published.n_stale, published.changes) == (2, 2, ["rubric was changed."])
+    desk.submit(given)
+    with desk.database.write() as conn:
+        assert len(conn.execute(select(schema.judgement)).all()) == 2
+        anew = rerating.rerate(conn, desk.lead, opened.id, published.version.id)
+    assert desk.next(desk.raters[0], anew.id).id != given.id
+    assert "Every feature" in desk.next(desk.raters[2], opened.id).reason
