@@ -20,9 +20,11 @@ from benchmarks.harness.report import Report, arguments_of
 from benchmarks.harness.rounds import Way, race
 from sae.build import build
 from sae.config import TopKConfig
+from sae.sparse.engine import SparseEngine
+from sae.sparse.kernels import choose
 from training.config import EvaluationConfig
 from training.engine import prepare
-from training.evaluation import ROWS_PER_STEP, Reconstruction, mean_of
+from training.evaluation import ROWS_PER_STEP, Passes, Reconstruction, mean_of
 
 WIDTH = 512
 TARGETS = {"rows_vs_bare": "≥ 0.6"}
@@ -50,8 +52,9 @@ def main() -> None:
     def measured() -> None:
         with torch.inference_mode():
             sums = Reconstruction(mean_of(parts), d_sae)
+            passes = Passes(sae, SparseEngine(choose("auto")))
             for x in parts:
-                sums.add(x, sae)
+                sums.add(x, passes(x))
             sums.figures()
 
     n_rows = n_parts * ROWS_PER_STEP

@@ -92,6 +92,16 @@ def test_losses_and_gradients_equal_those_of_the_dense_step(
 
 
 @pytest.mark.parametrize("cfg", CONFIGS, ids=lambda cfg: cfg.architecture)
+def test_codes_are_the_encoding_without_its_zeros(cfg: SAEConfig, kernel: Kernels):
+    sae, x = fresh(cfg)
+    with torch.inference_mode():
+        codes, expected = sae.codes(x, SparseEngine(kernel)), sae(x)
+        torch.testing.assert_close(codes.support.dense(codes.values), expected.feature_acts, rtol=1e-5, atol=1e-6)
+        assert torch.equal(codes.fired, (expected.feature_acts > 0).sum(dim=0))
+        torch.testing.assert_close(codes.decode(sae.W_dec) + sae.b_dec, expected.reconstruction, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cfg", CONFIGS, ids=lambda cfg: cfg.architecture)
 def test_gradients_equal_finite_differences(cfg: SAEConfig):
     """Of the decoder and its bias, in which no loss has jumps; the encoder's are compared with autograd's above."""
     sae, x = fresh(cfg)
