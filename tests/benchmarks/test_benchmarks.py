@@ -28,9 +28,9 @@ FIGURES = {
     },
     "evaluation": {"rows_vs_bare", "core_minutes_per_sae", "example_features_per_minute"},
     "sae_training": {
-        "topk_vs_saelens", "topk_vs_sparsify", "jumprelu_vs_saelens", "l1_vs_saelens", "batchtopk_vs_saelens",
-        "matryoshka_vs_saelens", "step_vs_encoder_matmul", "grid8_vs_saelens", "extra_sae_vs_alone", "fve_vs_best_peer",
-        "mcc_vs_best_peer", "dead_fraction_quickstart",
+        "topk_vs_saelens", "topk_vs_sparsify", "topk_vs_dictionary_learning", "jumprelu_vs_saelens", "l1_vs_saelens",
+        "batchtopk_vs_saelens", "matryoshka_vs_saelens", "step_vs_encoder_matmul", "grid8_vs_saelens", "extra_sae_vs_alone",
+        "fve_vs_best_peer", "mcc_vs_best_peer", "dead_fraction_quickstart",
     },
 }  # fmt: skip
 
