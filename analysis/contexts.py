@@ -51,7 +51,8 @@ class Kept(NamedTuple):
         both = [torch.cat(pair, dim=1) for pair in zip(self[:3], (key, row, activation), strict=True)]
         order = both[0].topk(n, dim=1).indices
         wide = order.clamp_max(n - 1)[..., None].expand(*order.shape, self.around.shape[-1])
-        kept = Kept(*(values.gather(1, order) for values in both), self.around.gather(1, wide))
+        best = (values.gather(1, order) for values in both)
+        kept = Kept(*best, around=self.around.gather(1, wide))
         return kept, (order >= n) & torch.isfinite(kept.key)
 
 

@@ -310,7 +310,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads or (1 if arguments.quick else 2))
     report = Report(targets=TARGETS)
     kernels: KernelsName = arguments.kernels
-    report.say(f"{choose(kernels).name} kernels, {torch.get_num_threads()} threads: float32 throughout")
+    report.say(f"{choose(kernels).name} kernels, {torch.get_num_threads()} threads: all values in float32")
     if "steps" in parts:
         measure_steps(report, size, kernels)
     if "grid" in parts:
@@ -354,7 +354,7 @@ def measure_steps(report: Report, size: Size, kernels: KernelsName) -> None:
         ),
     }
     buffer = torch.empty(shape.batch, shape.d_sae)
-    engine = SparseEngine(choose(kernels))
+    engine = SparseEngine(choose(kernels), "auto")
     n_steps = size.n_rounds + 2
     for name, (ours_cfg, peer_cfg) in pairs.items():
         sae = at_work(ours_cfg, x)
@@ -416,7 +416,7 @@ def measure_quality(report: Report, size: Size, kernels: KernelsName) -> None:
     dims = {"d_in": shape.d_in, "d_sae": shape.d_sae}
     n_steps = size.quality_steps[-1]
     makers: dict[str, Ours | SAELens | Sparsify | DictionaryLearning] = {
-        "ours": Ours(sae, lr, SparseEngine(choose(kernels))),
+        "ours": Ours(sae, lr, SparseEngine(choose(kernels), "auto")),
         "saelens": SAELens(TopKTrainingSAEConfig(k=shape.k, **dims), lr, shape.batch, n_steps + 1),
         "sparsify": Sparsify(shape, lr),
     }

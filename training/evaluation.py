@@ -202,7 +202,7 @@ class Evaluate:
         limit = norm_limit(self.folder(next(iter(saes))))
         n_tokens, exclude = self.evaluation.n_tokens, self.exclude_special_tokens
         mean = mean_of(rows(store, self.hook_point, "held_out", n_tokens, exclude, limit))
-        engine = SparseEngine(choose("auto"))
+        engine = SparseEngine(choose("auto"), "auto")
         sums = {sae_id: Reconstruction(mean, sae.d_sae) for sae_id, sae in saes.items()}
         passes = {sae_id: Passes(sae, engine) for sae_id, sae in saes.items()}
         for x in rows(store, self.hook_point, "held_out", n_tokens, exclude, limit):
