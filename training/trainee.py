@@ -108,7 +108,7 @@ class Trainee:
         for group in optimiser.param_groups:
             group["lr"] = self.lr * lr_factor(step, cfg) * group["lr_scale"]
         losses = self.losses(x, dead, sparsity_weight(step, cfg))
-        self.refuse_divergence(losses.total)
+        self.refuse_divergence(losses.total, x)
         descend(sae, optimiser, losses.total, cfg.gradient_clip, self.replicas)
         sae.observe(losses)
         self.replicas.add_up(losses.fired)
@@ -198,13 +198,18 @@ class Trainee:
         n_replicas = self.progress.n_replicas
         return found | {"n_replicas": n_replicas} if n_replicas > 1 else found
 
-    def refuse_divergence(self, loss: Tensor) -> None:
+    def refuse_divergence(self, loss: Tensor, x: Tensor) -> None:
         """Stops a run whose loss is no number any more, keeping its last checkpoint."""
-        if not bool(torch.isfinite(loss)):
-            raise UserError(
-                f"The loss of {self.fit.hook_point} {self.fit.sae_id} is {float(loss.detach())} at step "
-                f"{self.progress.step + 1}, expected a number. Lower training.lr or the sparsity coefficient."
-            )
+        if bool(torch.isfinite(loss)):
+            return
+        if self.progress.step == 0 or not bool(x.isfinite().all()):  # the first step also rests on a sample of rows
+            self.stream.refuse_damage()
+        kept = checkpoint.exists(self.fit.folder)
+        raise UserError(
+            f"The loss of {self.fit.hook_point} {self.fit.sae_id} is {float(loss.detach())} at step "
+            f"{self.progress.step + 1}, expected a number. Lower training.lr or the sparsity coefficient"
+            f"{'; its last checkpoint stays.' if kept else '.'}"
+        )
 
     def refuse_difference(self, step: int) -> None:
         """Stops where processes that share a fit are not at the same place of it."""

@@ -297,6 +297,38 @@ def test_a_loss_that_is_no_number_stops_with_a_sentence(run: Path, monkeypatch: 
         fit(task(run, CONFIGS[1]), QUIET, nothing)
 
 
+def test_a_loss_that_is_no_number_leaves_the_last_checkpoint(run: Path, monkeypatch: pytest.MonkeyPatch):
+    from training.trainee import Trainee
+
+    losses = Trainee.losses
+
+    def broken_later(self, x, dead, weight):
+        found = losses(self, x, dead, weight)
+        return found._replace(total=found.total * torch.nan) if self.progress.step == 14 else found
+
+    monkeypatch.setattr(Trainee, "losses", broken_later)
+    with pytest.raises(UserError, match=r"is nan at step 15, expected a number. .* its last checkpoint stays"):
+        fit(task(run, CONFIGS[1]), QUIET, nothing)
+    monkeypatch.undo()
+    fit(task(run, CONFIGS[1]), QUIET, nothing)
+    assert task(run, CONFIGS[1]).is_complete
+
+
+def test_a_damaged_store_is_named_by_shard_and_row(run: Path, tmp_path: Path):
+    import h5py
+
+    shutil.copytree(run / "acts", tmp_path / "acts")
+    path = Store.open(tmp_path / "acts").shards("train")[0].path
+    with h5py.File(path, "r+") as file:
+        dataset = file["acts/blocks.1.hook_resid_post"]
+        assert isinstance(dataset, h5py.Dataset)
+        dataset[3:60] = torch.nan
+    with pytest.raises(
+        UserError, match=rf"{path.name} has a value that is no number at .*, row 3, where none was captured"
+    ):
+        fit(task(tmp_path, CONFIGS[1]), QUIET, nothing)
+
+
 def test_the_learning_rate_rises_stays_and_falls():
     cfg = TrainingConfig(n_tokens=1000, batch_tokens=10, lr_warmup=0.1, lr_decay=0.2, sparsity_warmup=0.5)
     factors = [lr_factor(step, cfg) for step in range(100)]
