@@ -106,7 +106,7 @@ class Size(NamedTuple):
     quickstart: dict[str, Any]
 
 
-FULL = Size(Shape(512, 16, 32, 4096), 5, Shape(256, 8, 24, 2048), (600, 3000), 60, {})
+FULL = Size(Shape(512, 16, 32, 4096), 5, Shape(128, 8, 16, 1024), (600, 3000), 60, {})
 QUICK = Size(
     Shape(128, 8, 16, 512),
     3,

@@ -88,10 +88,10 @@ def shift_encoder(sae: SAE) -> None:
     """
     shift = sae.b_dec @ sae.W_enc
     if isinstance(sae, GatedSAE):
-        sae.b_gate += shift
-        sae.b_mag += shift * sae.r_mag.exp()
+        sae.b_gate.add_(shift)
+        sae.b_mag.add_(shift * sae.r_mag.exp())
     else:
-        sae.b_enc += shift
+        sae.b_enc.add_(shift)
 
 
 def config_of(settings: dict[str, Any], path: Path) -> SAEConfig:
