@@ -43,12 +43,18 @@ class Kept(NamedTuple):
             torch.zeros(d_sae, n, window, dtype=torch.float16),
         )
 
-    def merged(self, other: "Kept") -> "Kept":
-        """The best of both, as many as there are here."""
-        both = [torch.cat(pair, dim=1) for pair in zip(self, other, strict=True)]
-        order = both[0].topk(self.key.shape[1], dim=1).indices
-        rows, wide = order, order[..., None].expand(*order.shape, self.around.shape[-1])
-        return Kept(both[0].gather(1, rows), both[1].gather(1, rows), both[2].gather(1, rows), both[3].gather(1, wide))
+    def merged(self, key: Tensor, row: Tensor, activation: Tensor) -> tuple["Kept", Bool[Tensor, "d_sae n"]]:
+        """The best of these and others [d_sae, m], as many as there are here; and which of them are new.
+
+        What is around the new ones is still to be filled in.
+        """
+        n = self.key.shape[1]
+        both = [torch.cat(pair, dim=1) for pair in zip(self[:3], (key, row, activation), strict=True)]
+        order = both[0].topk(n, dim=1).indices
+        wide = order.clamp_max(n - 1)[..., None].expand(*order.shape, self.around.shape[-1])
+        best = (values.gather(1, order) for values in both)
+        kept = Kept(*best, around=self.around.gather(1, wide))
+        return kept, (order >= n) & torch.isfinite(kept.key)
 
 
 class Search:
@@ -96,13 +102,17 @@ class Search:
     def keep(
         self, kept: Kept, key: Tensor, peak: Tensor, row: Tensor, acts: Tensor, document: Tensor, first_row: int
     ) -> Kept:
-        """Merges the block's best windows into what is kept."""
-        n = min(kept.key.shape[1], len(key))
-        best = key.topk(n, dim=0)
-        rows = row.gather(0, best.indices).T
-        around = surroundings(acts, document, rows, self.cfg.window_tokens)
-        found = Kept(best.values.T, rows + first_row, peak.gather(0, best.indices).T, around)
-        return kept.merged(found)
+        """Merges the block's best windows into what is kept.
+
+        Activations are looked up for those alone that stay: ever fewer from block to block, and each a jump in memory.
+        """
+        best = key.topk(min(kept.key.shape[1], len(key)), dim=0)
+        rows, activation = (values.gather(0, best.indices).T for values in (row, peak))
+        kept, is_new = kept.merged(best.values.T, rows + first_row, activation)
+        feature = is_new.nonzero()[:, 0]
+        around = surroundings(acts, document, feature, kept.row[is_new] - first_row, self.cfg.window_tokens)
+        kept.around[is_new] = around
+        return kept
 
     def quantiles(self) -> Kept:
         """An equal number of the sampled windows from each quantile of their activations, strongest first."""
@@ -152,12 +162,15 @@ def middles(starts: Int[Tensor, "windows"], n_rows: int) -> Int[Tensor, "windows
 
 
 def surroundings(
-    acts: Float[Tensor, "rows d_sae"], document: Int[Tensor, "rows"], rows: Int[Tensor, "d_sae n"], length: int
-) -> Float[Tensor, "d_sae n length"]:
-    """Each feature's activations on the tokens around some rows; 0 beyond the document's ends."""
-    near = rows[..., None] + torch.arange(length) - before(length)
+    acts: Float[Tensor, "rows d_sae"],
+    document: Int[Tensor, "rows"],
+    feature: Int[Tensor, "n"],
+    row: Int[Tensor, "n"],
+    length: int,
+) -> Float[Tensor, "n length"]:
+    """Activations of features on the tokens around rows; 0 beyond the document's ends."""
+    near = row[:, None] + torch.arange(length) - before(length)
     inside = (near >= 0) & (near < len(acts))
     near = near.clamp(0, len(acts) - 1)
-    inside &= document[near] == document[rows][..., None]
-    features = torch.arange(len(rows))[:, None, None].expand_as(near)
-    return (acts[near, features] * inside).half()
+    inside &= document[near] == document[row][:, None]
+    return (acts[near, feature[:, None]] * inside).half()

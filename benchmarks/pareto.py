@@ -43,7 +43,7 @@ from hooks.store import Store
 from sae import saelens_format
 from sae.base import SAEOutput
 from training.engine import prepare
-from training.evaluation import Reconstruction, held_out_batches, rows
+from training.evaluation import Reconstruction, Seen, held_out_batches, mean_of, rows
 from training.splice import Splice
 from training.stream import ActivationStream
 
@@ -257,11 +257,14 @@ def train_peer(config: Any, lr: float, stream: ActivationStream, size: Size) -> 
 def measured(saes: dict[str, Any], stream: ActivationStream, run: Run, n_held_out: int) -> list[Point]:
     """Every SAE's figures, by one code on one set of documents."""
     store, lm = stream.store, load(run.model)
-    sums = {name: Reconstruction(sae.d_in, sae.d_sae) for name, sae in saes.items()}
-    for x in rows(store, stream.hook_point, "held_out", n_held_out, True, stream.norm_limit):
+    parts = list(rows(store, stream.hook_point, "held_out", n_held_out, True, stream.norm_limit))
+    mean = mean_of(parts)
+    sums = {name: Reconstruction(mean, sae.d_sae) for name, sae in saes.items()}
+    for x in parts:
         for name, sae in saes.items():
-            sums[name].add(x, sae)
-    splice = Splice(lm, parse(stream.hook_point), saes, True, stream.norm_limit)
+            feature_acts, reconstruction = sae(x)
+            sums[name].add(x, Seen((feature_acts > 0).sum(dim=0), reconstruction))
+    splice = Splice(lm, parse(stream.hook_point), saes, mean.float(), True, stream.norm_limit)
     for batch in held_out_batches(store, lm, min(n_held_out, 4096)):
         splice.add(batch)
     found = []

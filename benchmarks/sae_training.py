@@ -1,18 +1,25 @@
-"""Training steps beside SAELens and sparsify: how long, and how good.
+"""Training steps beside SAELens, sparsify and dictionary_learning: how long, and how good.
 
-    python benchmarks/sae_training.py [--quick] [--json] [--plot FILE.png] [--part steps|quality|grid|dead|crossover]
+    python benchmarks/sae_training.py [--quick] [--json] [--plot FILE.png] [--part NAME]
 
 All sides see the same batches and take turns in every round; Adam, one learning rate, clipping where they clip. Freed
-memory is not kept for the process, as `clinlens train` does: the peers do not ask for it, and would gain from it too.
+memory is not kept for the process, as `clinlens train` does: the peers do not ask for it, and would gain from it too. In the
+part `quality`, which is about how good they are, it is kept for all.
 
-- `topk_vs_saelens`, `topk_vs_sparsify`, `jumprelu_vs_saelens`, `l1_vs_saelens`, `batchtopk_vs_saelens`,
-  `matryoshka_vs_saelens`: time of the peer's whole step ÷ ours, at the reference shape, with our weights copied into the
-  peer where it has the same ones, at about 64 active features for JumpReLU and L1 and k = 32 for the others.
+dictionary_learning wants a torchvision that does not fit every build of torch, and more; what is imported of it comes by
+`pip install --no-deps dictionary-learning nnsight==0.3.7 zstandard python-socketio python-engineio bidict websocket-client`.
+Where it is not there, the settings say so and the figures are without it.
+
+- `topk_vs_saelens`, `topk_vs_sparsify`, `topk_vs_dictionary_learning`, `jumprelu_vs_saelens`, `l1_vs_saelens`,
+  `batchtopk_vs_saelens`, `matryoshka_vs_saelens`: time of the peer's whole step ÷ ours, at the reference shape, with our
+  weights copied into the peer where it has the same ones, at about 64 active features for JumpReLU and L1 and k = 32 for
+  the others.
 - `step_vs_encoder_matmul`: our TopK step ÷ one float32 product [batch, d_in] × [d_in, d_sae]. Below is better: about one is
   the least, a dense step needs six, and peers take four to eighteen.
 - `grid8_vs_saelens`: eight TopK SAEs from one store, ours on one stream, theirs one after another from the same one;
   `extra_sae_vs_alone`: what one more SAE on the stream costs ÷ what it costs alone, without start and end.
-- `fve_vs_best_peer`: explained variance on held-out planted data after as many tokens, ours minus the best peer's;
+- `fve_vs_best_peer`: explained variance on held-out planted data after 3,000 steps (40 in the quick form), ours minus the
+  best peer's; the peers say what it is of all after 600;
   `mcc_vs_best_peer`: the same for the mean cosine of planted directions with the nearest decoder row.
 - `dead_fraction_quickstart`: the largest share of features dead at the end of training, over the SAEs of the quickstart.
 - the table of `--part crossover`: a sparse step ÷ a dense one by the share of [batch, d_sae] that is active.
@@ -49,15 +56,17 @@ from sae.build import build
 from sae.config import BatchTopKConfig, JumpReLUConfig, L1Config, MatryoshkaConfig, SAEConfig, TopKConfig
 from sae.sparse.engine import SparseEngine
 from sae.sparse.kernels import KernelsName, choose
+from training.engine import prepare
 from training.fit import fit_together
 from training.spec import Fit
 from training.stream import ActivationStream
 from training.trainee import ENCODER_SCALE, descend, new_optimiser
 
-PARTS = ("steps", "quality", "grid", "dead", "crossover")
+PARTS = ("steps", "grid", "dead", "crossover", "quality")
 TARGETS = {
     "topk_vs_saelens": "≥ 5",
     "topk_vs_sparsify": "≥ 1.8",
+    "topk_vs_dictionary_learning": "≥ 5",
     "jumprelu_vs_saelens": "≥ 3",
     "l1_vs_saelens": "≥ 3",
     "batchtopk_vs_saelens": "≥ 3",
@@ -91,19 +100,20 @@ class Size(NamedTuple):
     steps: Shape
     n_rounds: int
     quality: Shape
-    n_quality_steps: int
+    quality_steps: tuple[int, ...]
+    """Where quality is measured; the last one is the end."""
     n_grid_steps: int
     quickstart: dict[str, Any]
 
 
-FULL = Size(Shape(512, 16, 32, 4096), 5, Shape(256, 8, 24, 2048), 600, 60, {})
+FULL = Size(Shape(512, 16, 32, 4096), 5, Shape(128, 8, 16, 1024), (600, 3000), 60, {})
 QUICK = Size(
     Shape(128, 8, 16, 512),
     3,
     Shape(64, 4, 8, 256),
-    40,
+    (40,),
     6,
-    {"clinic": {"n_notes": 120}, "training": {"n_tokens": 20_000}},
+    {"clinic": {"n_notes": 120}, "training": {"n_tokens": 20_000}, "engine": {"kind": "inline"}},
 )
 
 
@@ -237,27 +247,80 @@ class Sparsify:
         return self.coder.W_dec.detach()
 
 
+class DictionaryLearning:
+    """dictionary_learning's own TopK trainer, without warm-up."""
+
+    def __init__(self, shape: Shape, lr: float, n_steps: int, like: SAE | None = None) -> None:
+        from dictionary_learning.trainers.top_k import TopKTrainer
+
+        self._trainer = TopKTrainer(
+            n_steps,
+            shape.d_in,
+            shape.d_sae,
+            shape.k,
+            layer=0,
+            lm_name="none",
+            lr=lr,
+            warmup_steps=0,
+            seed=0,
+            device="cpu",
+        )
+        self._number = 0
+        if like is not None:
+            coder = self._trainer.ae
+            with torch.no_grad():
+                coder.encoder.weight.copy_(like.W_enc.T)
+                coder.encoder.bias.copy_(like.b_enc)
+                coder.decoder.weight.copy_(like.W_dec.T)
+                coder.b_dec.copy_(like.b_dec)
+            self._number = 1  # the first one would set the bias
+
+    def step(self, x: Tensor) -> None:
+        """One."""
+        self._trainer.update(self._number, x)
+        self._number += 1
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """x̂."""
+        return self._trainer.ae(x)
+
+    @property
+    def decoder(self) -> Tensor:
+        return self._trainer.ae.decoder.weight.detach().T
+
+
+def has_dictionary_learning(report: Report) -> bool:
+    """Whether it can be imported; says so where not."""
+    try:
+        import dictionary_learning.trainers.top_k  # noqa: F401
+    except ImportError as error:
+        report.say(f"dictionary_learning is left out: {error}")
+        return False
+    return True
+
+
 def main() -> None:
     """Measures the parts that were asked for."""
     parser = parser_of(__doc__, PARTS)
     parser.add_argument("--kernels", choices=("auto", "torch", "numba"), default="auto")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, help="of torch; 2, or 1 in the quick form, whose short steps would wait")
     arguments = parser.parse_args()
     size, parts = (QUICK if arguments.quick else FULL), (arguments.part,) if arguments.part else PARTS
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads or (1 if arguments.quick else 2))
     report = Report(targets=TARGETS)
     kernels: KernelsName = arguments.kernels
-    report.say(f"{choose(kernels).name} kernels, {arguments.threads} threads: float32 throughout")
+    report.say(f"{choose(kernels).name} kernels, {torch.get_num_threads()} threads: all values in float32")
     if "steps" in parts:
         measure_steps(report, size, kernels)
-    if "quality" in parts:
-        measure_quality(report, size, kernels)
     if "grid" in parts:
         measure_grid(report, size)
     if "dead" in parts:
         measure_dead(report, size)
     if "crossover" in parts:
         measure_crossover(report, size, kernels)
+    if "quality" in parts:  # last, since freed memory is kept from here on
+        measure_quality(report, size, kernels)
     report.deliver(arguments)
 
 
@@ -291,7 +354,7 @@ def measure_steps(report: Report, size: Size, kernels: KernelsName) -> None:
         ),
     }
     buffer = torch.empty(shape.batch, shape.d_sae)
-    engine = SparseEngine(choose(kernels))
+    engine = SparseEngine(choose(kernels), "auto")
     n_steps = size.n_rounds + 2
     for name, (ours_cfg, peer_cfg) in pairs.items():
         sae = at_work(ours_cfg, x)
@@ -304,6 +367,9 @@ def measure_steps(report: Report, size: Size, kernels: KernelsName) -> None:
         if name == "topk":
             sparsify = Sparsify(shape, lr, like=sae)
             ways["sparsify"] = Way(partial(sparsify.step, x))
+            if has_dictionary_learning(report):
+                peer_too = DictionaryLearning(shape, lr, n_steps + 1, like=sae)
+                ways["dictionary_learning"] = Way(partial(peer_too.step, x))
             if engine.kernels.name != "torch":
                 plain = Ours(at_work(ours_cfg, x), lr, SparseEngine(choose("torch")))
                 ways["ours, torch kernels"] = Way(partial(plain.step, x))
@@ -311,6 +377,8 @@ def measure_steps(report: Report, size: Size, kernels: KernelsName) -> None:
         report.figures[f"{name}_vs_saelens"] = times.ratio("ours", "saelens")
         if name == "topk":
             report.figures["topk_vs_sparsify"] = times.ratio("ours", "sparsify")
+            if "dictionary_learning" in ways:
+                report.figures["topk_vs_dictionary_learning"] = times.ratio("ours", "dictionary_learning")
             report.figures["step_vs_encoder_matmul"] = times.ratio("matmul", "ours")
         report.say(
             f"{name}: batch {shape.batch}, d_in {shape.d_in}, d_sae {shape.d_sae}; "
@@ -339,37 +407,45 @@ def measure_quality(report: Report, size: Size, kernels: KernelsName) -> None:
     """TopK on planted data: explained variance and planted directions found, after as many tokens."""
     from sae_lens import TopKTrainingSAEConfig
 
+    prepare(torch.get_num_threads())
     shape, lr = size.quality, 1e-3
     world = Planted(shape.d_in, 4 * shape.d_in, 24)
     first = world.sample(shape.batch)
     sae = build(TopKConfig(expansion_factor=shape.expansion, k=shape.k), shape.d_in)
     sae.initialise(first, torch.Generator().manual_seed(0), ENCODER_SCALE)
     dims = {"d_in": shape.d_in, "d_sae": shape.d_sae}
-    makers: dict[str, Ours | SAELens | Sparsify] = {
-        "ours": Ours(sae, lr, SparseEngine(choose(kernels))),
-        "saelens": SAELens(TopKTrainingSAEConfig(k=shape.k, **dims), lr, shape.batch, size.n_quality_steps + 1),
+    n_steps = size.quality_steps[-1]
+    makers: dict[str, Ours | SAELens | Sparsify | DictionaryLearning] = {
+        "ours": Ours(sae, lr, SparseEngine(choose(kernels), "auto")),
+        "saelens": SAELens(TopKTrainingSAEConfig(k=shape.k, **dims), lr, shape.batch, n_steps + 1),
         "sparsify": Sparsify(shape, lr),
     }
+    if has_dictionary_learning(report):
+        makers["dictionary_learning"] = DictionaryLearning(shape, lr, n_steps + 1)
+    held_out = world.sample(4 * shape.batch)
+    total = (held_out - held_out.mean(0)).square().sum()
     cpu = dict.fromkeys(makers, 0.0)
-    for _ in range(size.n_quality_steps):
+    fve: dict[str, float] = {}
+    mcc: dict[str, float] = {}
+    for number in range(1, n_steps + 1):
         x = world.sample(shape.batch)
         for name, maker in makers.items():
             start = time.process_time()
             maker.step(x)
             cpu[name] += time.process_time() - start
-    held_out = world.sample(4 * shape.batch)
-    total = (held_out - held_out.mean(0)).square().sum()
-    fve = {name: float(1 - (held_out - m.reconstruct(held_out)).square().sum() / total) for name, m in makers.items()}
-    mcc = {name: world.mcc(maker.decoder) for name, maker in makers.items()}
+        if number in size.quality_steps:
+            for name, maker in makers.items():
+                fve[name] = float(1 - (held_out - maker.reconstruct(held_out)).square().sum() / total)
+                mcc[name] = world.mcc(maker.decoder)
+                label = f"quality: {name} after {number}"
+                report.peers |= {f"{label}, FVE": fve[name], f"{label}, MCC": mcc[name]}
+                report.peers[f"{label}, processor seconds"] = cpu[name]
     report.say(
-        f"quality: TopK k={shape.k}, d_in {shape.d_in}, d_sae {shape.d_sae}, {size.n_quality_steps} steps of {shape.batch}, "
+        f"quality: TopK k={shape.k}, d_in {shape.d_in}, d_sae {shape.d_sae}, {n_steps} steps of {shape.batch}, "
         f"learning rate {lr:g}, {4 * shape.d_in} planted directions"
     )
-    for name in makers:
-        report.peers |= {f"quality: {name}, FVE": fve[name], f"quality: {name}, MCC": mcc[name]}
-        report.peers[f"quality: {name}, processor seconds"] = cpu[name]
     for figure, found in (("fve_vs_best_peer", fve), ("mcc_vs_best_peer", mcc)):
-        value = found["ours"] - max(found["saelens"], found["sparsify"])
+        value = found["ours"] - max(value for name, value in found.items() if name != "ours")
         report.figures[figure] = Figure(value, value, value)
 
 
@@ -417,7 +493,7 @@ def measure_grid(report: Report, size: Size) -> None:
             "ours, eight alone": Way(lambda: [ours([fit])() for fit in fits] and None, after=forget),
             "saelens": Way(theirs),
         }
-        times = race(ways, size.n_rounds)
+        times = race(ways, min(size.n_rounds, 2) if steps < 10 else size.n_rounds)
     report.say(
         f"grid: eight TopK SAEs, d_in {d_in}, d_sae {expansion * d_in}: {steps} steps of {batch}, whole fits with start and end"
     )

@@ -213,7 +213,8 @@ def training(saes: list[Exported]) -> list[str]:
         cfg, run = dict(sae.origin["sae"]), sae.origin["training"]
         cfg.pop("architecture")
         settings = ", ".join(f"{key} {value}" for key, value in cfg.items() if value is not None)
-        cells = [f"`{sae.name}`", settings, f"{run['n_tokens']:,}", f"{run['batch_tokens']:,}", f"{run['lr']:g}"]
+        lr = sae.origin.get("lr", run["lr"])  # which older runs wrote among the settings alone
+        cells = [f"`{sae.name}`", settings, f"{run['n_tokens']:,}", f"{run['batch_tokens']:,}", f"{lr:g}"]
         lines.append("| " + " | ".join([*cells, str(sae.origin["seed"])]) + " |")
     origin = saes[0].origin
     corpus, capture, run = origin["store"]["corpus"], origin["store"]["capture"], origin["training"]

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sae.sparse.engine import Encoder, SparseEngine
+from sae.sparse.engine import Codes, Encoder, SparseEngine
 
 Average = Callable[[Tensor], Tensor]
 """Averages a mean over the rows that are here with the same mean over as many rows elsewhere.
@@ -112,6 +112,10 @@ class SAE(nn.Module, ABC):
     def encode(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
         """Feature activations of `x`."""
         return self.activate(self.pre_acts(x))
+
+    @abstractmethod
+    def codes(self, x: Float[Tensor, "batch d_in"], engine: SparseEngine) -> Codes:
+        """What `encode` gives, without its zeros: some may be left, and a value at its threshold may round the other way."""
 
     def decode(self, feature_acts: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_in"]:
         """Reconstruction from feature activations."""

@@ -54,6 +54,10 @@ class BatchTopKSAE(SAE):
         return pre_acts * ((pre_acts > self.threshold) & (pre_acts > 0))
 
     @override
+    def codes(self, x: Float[Tensor, "batch d_in"], engine: SparseEngine) -> Codes:
+        return engine.above(x, self.encoder, self.threshold.clamp_min(0))
+
+    @override
     def losses(
         self,
         x: Float[Tensor, "batch d_in"],

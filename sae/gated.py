@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from sae.base import SAE, Average, Losses, squared_error, whole
 from sae.config import GatedConfig
-from sae.sparse.engine import Encoder, SparseEngine
+from sae.sparse.engine import Codes, Encoder, SparseEngine
 
 
 class GatedSAE(SAE):
@@ -48,6 +48,15 @@ class GatedSAE(SAE):
     @override
     def activate(self, pre_acts: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_sae"]:
         return gated(pre_acts, self.b_gate, self.b_mag, self.r_mag)
+
+    @override
+    def codes(self, x: Float[Tensor, "batch d_in"], engine: SparseEngine) -> Codes:
+        gate = engine.above(x, self.encoder, torch.zeros_like(self.b_gate))
+        return gate.with_values(self.magnitudes(gate))
+
+    def magnitudes(self, gate: Codes) -> Float[Tensor, "n"]:
+        """Feature activations at the open gates."""
+        return gated(gate.values, gate.of(self.b_gate), gate.of(self.b_mag), gate.of(self.r_mag))
 
     @override
     @torch.no_grad()
@@ -87,8 +96,7 @@ class GatedSAE(SAE):
     ) -> Losses:
         gate = engine.above(x, self.encoder, torch.zeros_like(self.b_gate))
         opening = gate.with_values(torch.relu(gate.values))
-        values = gated(gate.values, gate.of(self.b_gate), gate.of(self.b_mag), gate.of(self.r_mag))
-        feature_acts = gate.with_values(values)
+        feature_acts = gate.with_values(self.magnitudes(gate))
         reconstruction = feature_acts.decode(self.W_dec) + self.b_dec
         by_gate = opening.decode(self.W_dec.detach()) + self.b_dec.detach()
         l1 = opening.values.sum() / len(x)

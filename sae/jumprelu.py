@@ -27,7 +27,7 @@ from typing_extensions import override
 
 from sae.base import SAE, Average, Losses, squared_error, variance, whole
 from sae.config import JumpReLUConfig
-from sae.sparse.engine import SparseEngine
+from sae.sparse.engine import Codes, SparseEngine
 
 QUANTILE_ROWS = 8192
 """Rows from which the first thresholds are estimated; the quantile's error is then far below what training moves."""
@@ -81,6 +81,10 @@ class JumpReLUSAE(SAE):
     @override
     def activate(self, pre_acts: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_sae"]:
         return pre_acts * (pre_acts > self.threshold)
+
+    @override
+    def codes(self, x: Float[Tensor, "batch d_in"], engine: SparseEngine) -> Codes:
+        return engine.above(x, self.encoder, self.threshold)
 
     @override
     def losses(

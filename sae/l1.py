@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from sae.base import SAE, Average, Losses, squared_error, whole
 from sae.config import L1Config
-from sae.sparse.engine import SparseEngine
+from sae.sparse.engine import Codes, SparseEngine
 
 
 class L1SAE(SAE):
@@ -32,6 +32,11 @@ class L1SAE(SAE):
     @override
     def activate(self, pre_acts: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_sae"]:
         return torch.relu(pre_acts)
+
+    @override
+    def codes(self, x: Float[Tensor, "batch d_in"], engine: SparseEngine) -> Codes:
+        pre_acts = engine.above(x, self.encoder, torch.zeros_like(self.b_enc))
+        return pre_acts.with_values(torch.relu(pre_acts.values))
 
     @override
     def losses(
@@ -57,10 +62,9 @@ class L1SAE(SAE):
         engine: SparseEngine,
         average: Average = whole,
     ) -> Losses:
-        pre_acts = engine.above(x, self.encoder, torch.zeros_like(self.b_enc))
-        feature_acts = pre_acts.with_values(torch.relu(pre_acts.values))
+        feature_acts = self.codes(x, engine)
         reconstruction = feature_acts.decode(self.W_dec) + self.b_dec
         mse = squared_error(x, reconstruction, average)
         sparsity = average(feature_acts.values @ feature_acts.of(self.W_dec.norm(dim=1)) / len(x))
         l1 = sparsity_weight * self.cfg.l1_coefficient * sparsity
-        return Losses(mse + l1, {"mse": mse, "l1": l1}, reconstruction, feature_acts.fired, len(pre_acts.values))
+        return Losses(mse + l1, {"mse": mse, "l1": l1}, reconstruction, feature_acts.fired, len(feature_acts.values))

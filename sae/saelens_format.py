@@ -9,6 +9,7 @@ Source: sae-lens 6.54, `saes/standard_sae.py`, `saes/topk_sae.py`, `saes/jumprel
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
@@ -17,6 +18,7 @@ from sae.base import SAE
 from sae.build import build
 from sae.config import GatedConfig, JumpReLUConfig, L1Config, SAEConfig, TopKConfig
 from sae.errors import UserError
+from sae.gated import GatedSAE
 
 CONFIG_FILE = "cfg.json"
 WEIGHTS_FILE = "sae_weights.safetensors"
@@ -73,7 +75,23 @@ def load(folder: Path) -> SAE:
     d_in, d_sae = settings["d_in"], settings["d_sae"]
     sae = build(config_of(settings, path), d_in, d_sae)
     sae.load_state_dict(load_file(folder / WEIGHTS_FILE))
+    if not settings.get("apply_b_dec_to_input", True):
+        shift_encoder(sae)
     return sae.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def shift_encoder(sae: SAE) -> None:
+    """Lets an encoder that was fed x be fed x − b_dec: x · W_enc + b = (x − b_dec) · W_enc + (b + b_dec · W_enc).
+
+    Features stay what they were but for rounding.
+    """
+    shift = sae.b_dec @ sae.W_enc
+    if isinstance(sae, GatedSAE):
+        sae.b_gate.add_(shift)
+        sae.b_mag.add_(shift * sae.r_mag.exp())
+    else:
+        sae.b_enc.add_(shift)
 
 
 def config_of(settings: dict[str, Any], path: Path) -> SAEConfig:
@@ -97,7 +115,6 @@ def config_of(settings: dict[str, Any], path: Path) -> SAEConfig:
 def refuse_other_semantics(settings: dict[str, Any], path: Path) -> None:
     """Says so where a setting means a computation that is not ours, instead of loading it silently wrong."""
     expected = {
-        "apply_b_dec_to_input": True,
         "normalize_activations": "none",
         "reshape_activations": "none",
         "rescale_acts_by_decoder_norm": False,

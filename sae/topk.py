@@ -21,7 +21,7 @@ from typing_extensions import override
 from sae.base import SAE, Average, Losses, squared_error, variance, whole
 from sae.config import BatchTopKConfig, MatryoshkaConfig, TopKConfig
 from sae.errors import UserError
-from sae.sparse.engine import SparseEngine
+from sae.sparse.engine import Codes, SparseEngine
 
 
 def keep_top(pre_acts: Float[Tensor, "*batch d_sae"], k: int) -> Float[Tensor, "*batch d_sae"]:
@@ -64,6 +64,11 @@ class TopKSAE(SAE):
         return keep_top(pre_acts, self.cfg.k)
 
     @override
+    def codes(self, x: Float[Tensor, "batch d_in"], engine: SparseEngine) -> Codes:
+        pre_acts = engine.top(x, self.encoder, self.cfg.k)
+        return pre_acts.with_values(torch.relu(pre_acts.values))
+
+    @override
     def losses(
         self,
         x: Float[Tensor, "batch d_in"],
@@ -84,11 +89,10 @@ class TopKSAE(SAE):
         engine: SparseEngine,
         average: Average = whole,
     ) -> Losses:
-        pre_acts = engine.top(x, self.encoder, self.cfg.k)
-        feature_acts = pre_acts.with_values(torch.relu(pre_acts.values))
+        feature_acts = self.codes(x, engine)
         reconstruction = feature_acts.decode(self.W_dec) + self.b_dec
         total, terms, reconstruction = self.objective(x, reconstruction, dead, average)
-        return Losses(total, terms, reconstruction, feature_acts.fired, len(pre_acts.values))
+        return Losses(total, terms, reconstruction, feature_acts.fired, len(feature_acts.values))
 
     def objective(
         self,

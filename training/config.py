@@ -19,7 +19,9 @@ class TrainingConfig(Settings, frozen=True):
         default=2_000_000, description="Tokens seen in training; see `repeat` for a store that has fewer."
     )
     batch_tokens: PositiveInt = Field(default=4096, description="Tokens per optimiser step.")
-    lr: PositiveFloat = Field(default=1e-3, description="Learning rate of Adam after its warm-up.")
+    lr: PositiveFloat | None = Field(
+        default=None, description="Learning rate of Adam after its warm-up; 0.2 / √d_sae if unset."
+    )
     lr_warmup: float = Field(
         default=0.05, ge=0, le=1, description="Share of the steps over which the learning rate rises from 0."
     )
@@ -42,10 +44,11 @@ class TrainingConfig(Settings, frozen=True):
         description="What computes sparse steps: numba where it is installed and the SAE is on a CPU, else torch; "
         "`dense` never takes a sparse one.",
     )
-    encoder_dtype: Literal["float32", "bfloat16"] = Field(
-        default="float32",
+    encoder_dtype: Literal["auto", "float32", "bfloat16", "int8"] = Field(
+        default="auto",
         description="Arithmetic that selects features in sparse steps; their values are computed in float32 either way. "
-        "bfloat16 pays on CPUs with AMX and on GPUs.",
+        "int8 is for TopK on CPUs with AVX512-VNNI, and `auto` takes it there for wide SAEs; bfloat16 pays on CPUs with AMX and "
+        "on GPUs.",
     )
     saes_at_once: PositiveInt = Field(
         default=8,

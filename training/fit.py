@@ -180,7 +180,7 @@ def engine_for(cfg: TrainingConfig, device: str) -> SparseEngine | None:
     """What computes sparse steps, as configured; none for dense ones."""
     if cfg.kernels == "dense":
         return None
-    return SparseEngine(choose(cfg.kernels, device), is_bfloat16=cfg.encoder_dtype == "bfloat16")
+    return SparseEngine(choose(cfg.kernels, device), cfg.encoder_dtype)
 
 
 def on_device(replicas: Replicas, cfg: TrainingConfig) -> Replicas:

@@ -1,6 +1,17 @@
 """How the learning rate and the sparsity penalty change over the steps."""
 
+import math
+
 from training.config import TrainingConfig
+
+LR_SCALE = 0.2
+"""The learning rate is this ÷ √d_sae where none is set. Source: docs/log.md, measured at 256 to 2,048 features of widths 64 to 256,
+with 300 to 1,500 steps; the law is that of Gao et al. 2024, arXiv:2406.04093, figure 3."""
+
+
+def learning_rate(cfg: TrainingConfig, d_sae: int) -> float:
+    """The learning rate between its rise and its fall."""
+    return LR_SCALE / math.sqrt(d_sae) if cfg.lr is None else cfg.lr
 
 
 def lr_factor(step: int, cfg: TrainingConfig) -> float:

@@ -82,6 +82,23 @@ class ActivationStream:
             )
         return keep, counts, limit
 
+    def refuse_damage(self) -> None:
+        """Names the first value of the store that is no number, which its norms did not tell: a damaged file.
+
+        Raises:
+            UserError: There is one.
+        """
+        for shard in self.shards:
+            for start in range(0, shard.n_tokens, BLOCK_ROWS):
+                rows = shard.acts(self.hook_point, start, min(start + BLOCK_ROWS, shard.n_tokens))
+                is_whole = rows.isfinite().all(dim=1)
+                if not bool(is_whole.all()):
+                    row = start + int(is_whole.int().argmin())
+                    raise UserError(
+                        f"{shard.path} has a value that is no number at {self.hook_point}, row {row}, where none was captured. "
+                        "Run `clinlens capture --verify` to find what is damaged, then `clinlens capture`."
+                    )
+
     def refuse_repetition(self, n_tokens: int) -> None:
         """Stops where tokens would be seen twice and should not.
 

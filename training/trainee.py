@@ -24,7 +24,7 @@ from training import checkpoint
 from training.checkpoint import Clocks, Progress
 from training.config import TrainingConfig
 from training.replicas import ALONE, Replicas
-from training.schedule import lr_factor, sparsity_weight
+from training.schedule import learning_rate, lr_factor, sparsity_weight
 from training.spec import METRICS_FILE, Fit
 from training.stream import ActivationStream
 from training.tracking import HISTORY_FILE, Row, Tracker
@@ -71,6 +71,7 @@ class Trainee:
         self.fit, self.stream, self.last = fit, stream, last
         self.engine, self.replicas = engine, replicas
         self.state, self.progress = resumed(fit, stream, sample, replicas)
+        self.lr = learning_rate(fit.training, self.state.sae.d_sae)
         self.tracker: Tracker | None = None
         self.row: dict[str, float] = {}
         self._window_tokens, self._n_codes = self.progress.window_tokens, self.progress.n_codes
@@ -105,9 +106,9 @@ class Trainee:
         sae, optimiser, clocks = self.state.sae, self.state.optimiser, self.state.clocks
         dead = clocks.silent_tokens >= cfg.dead_window_tokens
         for group in optimiser.param_groups:
-            group["lr"] = cfg.lr * lr_factor(step, cfg) * group["lr_scale"]
+            group["lr"] = self.lr * lr_factor(step, cfg) * group["lr_scale"]
         losses = self.losses(x, dead, sparsity_weight(step, cfg))
-        self.refuse_divergence(losses.total)
+        self.refuse_divergence(losses.total, x)
         descend(sae, optimiser, losses.total, cfg.gradient_clip, self.replicas)
         sae.observe(losses)
         self.replicas.add_up(losses.fired)
@@ -124,8 +125,8 @@ class Trainee:
     def losses(self, x: Float[Tensor, "batch d_in"], dead: Tensor, weight: float) -> Losses:
         """Sparse where that is less work, dense where not."""
         sae, average = self.state.sae, self.replicas.average
-        few = 0 < self._n_codes <= SPARSE_SHARE * self.fit.training.batch_tokens * sae.d_sae
-        self._is_sparse = self.engine is not None and (sae.is_always_sparse or few)
+        is_worth = is_worth_sparse(sae, self._n_codes, self.fit.training.batch_tokens)
+        self._is_sparse = self.engine is not None and is_worth
         if self.engine is None or not self._is_sparse:
             return sae.losses(x, dead, weight, average)
         return sae.sparse_losses(x, dead, weight, self.engine, average)
@@ -135,6 +136,7 @@ class Trainee:
         """A row of figures of the step just done."""
         cfg, step, average = self.fit.training, self.progress.step, self.replicas.average
         row: Row = figures(step, cfg, x, losses, dead, n_tokens, average)
+        row["lr"] = self.lr * lr_factor(step - 1, cfg)
         row["codes_per_token"] = self._n_codes / n_tokens
         row["is_sparse"] = int(self._is_sparse)
         self.row = dict(row)
@@ -181,6 +183,7 @@ class Trainee:
             "hook_point": fit.hook_point,
             "sae": fit.sae.model_dump(mode="json"),
             "training": fit.training.model_dump(mode="json"),
+            "lr": self.lr,
             "kernels": self.engine.kernels.name if self.engine is not None else None,
             "seed": fit.seed,
             "threads": fit.threads,
@@ -195,13 +198,18 @@ class Trainee:
         n_replicas = self.progress.n_replicas
         return found | {"n_replicas": n_replicas} if n_replicas > 1 else found
 
-    def refuse_divergence(self, loss: Tensor) -> None:
+    def refuse_divergence(self, loss: Tensor, x: Tensor) -> None:
         """Stops a run whose loss is no number any more, keeping its last checkpoint."""
-        if not bool(torch.isfinite(loss)):
-            raise UserError(
-                f"The loss of {self.fit.hook_point} {self.fit.sae_id} is {float(loss.detach())} at step "
-                f"{self.progress.step + 1}, expected a number. Lower training.lr or the sparsity coefficient."
-            )
+        if bool(torch.isfinite(loss)):
+            return
+        if self.progress.step == 0 or not bool(x.isfinite().all()):  # the first step also rests on a sample of rows
+            self.stream.refuse_damage()
+        kept = checkpoint.exists(self.fit.folder)
+        raise UserError(
+            f"The loss of {self.fit.hook_point} {self.fit.sae_id} is {float(loss.detach())} at step "
+            f"{self.progress.step + 1}, expected a number. Lower training.lr or the sparsity coefficient"
+            f"{'; its last checkpoint stays.' if kept else '.'}"
+        )
 
     def refuse_difference(self, step: int) -> None:
         """Stops where processes that share a fit are not at the same place of it."""
@@ -216,7 +224,7 @@ def resumed(
 ) -> tuple[State, Progress]:
     """The state of the last checkpoint, or a new one."""
     sae = build(fit.sae, stream.store.hook_points[fit.hook_point]).to(replicas.device)
-    optimiser = new_optimiser(sae, fit.training.lr)
+    optimiser = new_optimiser(sae, learning_rate(fit.training, sae.d_sae))
     found = checkpoint.read(fit.folder, fit.key, sae, optimiser)
     if found is not None:
         clocks, progress = found
@@ -228,6 +236,17 @@ def resumed(
     zeros = torch.zeros(sae.d_sae, dtype=torch.int64, device=replicas.device)
     state = State(sae.to(replicas.device), optimiser, Clocks(zeros, zeros.clone()))
     return state, Progress(0, 0, 0, replicas.n_replicas)
+
+
+def is_worth_sparse(sae: SAE, n_codes: int, batch_tokens: int) -> bool:
+    """Whether a step should be sparse.
+
+    Args:
+        sae: What takes it.
+        n_codes: Entries that the last step had to work on; 0 before the first.
+        batch_tokens: Rows of the batch.
+    """
+    return sae.is_always_sparse or 0 < n_codes <= SPARSE_SHARE * batch_tokens * sae.d_sae
 
 
 def new_optimiser(sae: SAE, lr: float) -> torch.optim.Adam:
@@ -266,7 +285,6 @@ def figures(
         "l0": float(losses.fired.sum()) / n_tokens,
         "explained_variance": float(1 - residual / variance(x, average)),
         "dead_fraction": float(dead.float().mean()),
-        "lr": cfg.lr * lr_factor(step - 1, cfg),
         "sparsity_weight": sparsity_weight(step - 1, cfg),
     }
     terms = losses.terms | {"loss": losses.total}

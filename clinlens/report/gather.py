@@ -89,6 +89,11 @@ class SAEResult:
         return 0 if self.concepts is None else self.concepts["n_recovered"]
 
     @property
+    def probing(self) -> dict[str, Any]:
+        """Probes on a few features; empty if there are none."""
+        return (self.concepts or {}).get("probing", {})
+
+    @property
     def concept_threshold(self) -> float:
         """AUROC from which a concept counts as recovered."""
         return float((self.concepts or {}).get("settings", {}).get("auroc", CONCEPT_AUROC))

@@ -84,6 +84,7 @@ def content(run: RunResult, cfg: ReportConfig, cost: CostConfig, choice: ChoiceC
         "sentences": summary.sentences(run),
         "main_table": tables.main_table(run),
         "is_evaluated": is_evaluated,
+        "other_figures": tables.other_figures_table(run) if is_evaluated else None,
         "has_splice": any(sae.splice for sae in run.saes),
         "fidelity": plots.fidelity(run) if is_evaluated else None,
         **pareto.content(run, choice),

@@ -104,6 +104,40 @@ def main_table(run: RunResult) -> Table:
     return Table(caption, columns, rows, n_headers=2)
 
 
+def other_figures_table(run: RunResult) -> Table:
+    """What evaluation measures beside the main figures, and how far probes on a few features come."""
+    sizes = sorted({int(k) for sae in run.saes for k in sae.probing.get("features", {})})
+    columns = [
+        *PLACE,
+        Column("Legacy EV", "mean over rows; 1 is perfect"),
+        Column("Bias", "1: no shrinkage"),
+        Column("Norm ratio", "reconstruction ÷ input"),
+        Column("Dense", "fire on more than 1 token in 10"),
+        *(Column(f"Probe, {k}", "feature" if k == 1 else "features") for k in sizes),
+        *([Column("Probe, model", "all activations")] if sizes else []),
+    ]
+    rows = []
+    for sae in run.saes:
+        reconstruction, probing = sae.reconstruction or {}, sae.probing
+        probes = [probing.get("features", {}).get(str(k)) for k in sizes] + [probing.get("model")] * bool(sizes)
+        rows.append(
+            named(
+                run, sae,
+                fixed(reconstruction.get("legacy_explained_variance"), 3),
+                fixed(reconstruction.get("relative_reconstruction_bias"), 3),
+                fixed(reconstruction.get("norm_ratio"), 3),
+                percent(reconstruction.get("dense_fraction")),
+                *(NOTHING if one is None else interval(one) for one in probes),
+            )
+        )  # fmt: skip
+    return Table("Further figures on held-out documents; probes in AUROC over concepts", columns, rows, n_headers=2)
+
+
+def interval(found: dict[str, float]) -> str:
+    """A mean and its 95 % interval over seeds."""
+    return f"{found['auroc']:.3f} ({found['low']:.3f}–{found['high']:.3f})"
+
+
 def training_table(run: RunResult) -> Table:
     """Where each training run ended."""
     columns = [

@@ -44,6 +44,8 @@ class Kernels(ABC):
     """A back end. Abstract."""
 
     name: ClassVar[str]
+    takes_integers: ClassVar[bool] = False
+    """Whether it has `coarse` and `top_of_coarse`."""
 
     @abstractmethod
     def top(self, products: Float[Tensor, "rows d_sae"], bias: Float[Tensor, "d_sae"], k: int) -> Chosen:
@@ -68,6 +70,21 @@ class Kernels(ABC):
     ) -> Float[Tensor, "n"]:
         """left[token] · right[feature] of each entry."""
 
+    def coarse(self, rows: Float[Tensor, "n d"]) -> "Coarse":
+        """Rows as 8-bit integers."""
+        raise NotImplementedError(self.name)
+
+    def top_of_coarse(
+        self, products: Int[Tensor, "rows d_sae"], left: "Coarse", right: "Coarse", bias: Tensor, k: int
+    ) -> tuple[Chosen, Int[Tensor, "n"]]:
+        """The k largest of left · right + bias in each row, from the products of their integers.
+
+        Returns:
+            What was chosen, with values computed in float32; and the rows that the integers say too little of, for which
+            nothing was chosen.
+        """
+        raise NotImplementedError(self.name)
+
     def weighted_sums(
         self, table: Float[Tensor, "t d"], index: Int[Tensor, "n"], ptr: Int[Tensor, "m_plus_1"], weights: Tensor
     ) -> Float[Tensor, "m d"]:
@@ -77,6 +94,23 @@ class Kernels(ABC):
     def sums(self, values: Float[Tensor, "n"], support: Support) -> Float[Tensor, "d_sae"]:
         """Sum of the values of each feature."""
         return values.new_zeros(support.d_sae).index_add_(0, support.index, values)
+
+
+class Coarse(NamedTuple):
+    """Rows of a matrix, and the same as 8-bit integers: row i is about `scale[i] · integers[i]`."""
+
+    exact: Float[Tensor, "n d"]
+    """As they are."""
+    integers: Int[Tensor, "n d"]
+    """In −127 … 127."""
+    scale: Float[Tensor, "n"]
+    """A 127th of the row's largest entry; NaN or infinite where the row holds such."""
+    norm: Float[Tensor, "n"]
+    """Of the row as it is."""
+
+    def part(self, start: int, stop: int) -> "Coarse":
+        """Some of the rows."""
+        return Coarse(*(values[start:stop] for values in self))
 
 
 class TorchKernels(Kernels):

@@ -26,15 +26,15 @@ FIGURES = {
     "pareto": {
         "lost_vs_saelens_topk", "lost_vs_saelens_jumprelu", "lost_vs_saelens_l1", "lost_vs_saelens",
     },
-    "evaluation": {"rows_vs_bare"},
     "agreement": {
         "designs_difference", "designs_undefined", "chance_alpha", "chance_pi", "coverage_alpha", "coverage_ac1",
         "warned_share", "report_s", "alpha_vs_krippendorff",
     },
+    "evaluation": {"rows_vs_bare", "core_minutes_per_sae", "example_features_per_minute"},
     "sae_training": {
-        "topk_vs_saelens", "topk_vs_sparsify", "jumprelu_vs_saelens", "l1_vs_saelens", "batchtopk_vs_saelens",
-        "matryoshka_vs_saelens", "step_vs_encoder_matmul", "grid8_vs_saelens", "extra_sae_vs_alone", "fve_vs_best_peer",
-        "mcc_vs_best_peer", "dead_fraction_quickstart",
+        "topk_vs_saelens", "topk_vs_sparsify", "topk_vs_dictionary_learning", "jumprelu_vs_saelens", "l1_vs_saelens",
+        "batchtopk_vs_saelens", "matryoshka_vs_saelens", "step_vs_encoder_matmul", "grid8_vs_saelens", "extra_sae_vs_alone",
+        "fve_vs_best_peer", "mcc_vs_best_peer", "dead_fraction_quickstart",
     },
 }  # fmt: skip
 

@@ -57,6 +57,18 @@ def test_saving_twice_gives_the_same_bytes(cfg: SAEConfig, tmp_path: Path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+@pytest.mark.parametrize("cfg", CONFIGS, ids=lambda cfg: cfg.architecture)
+def test_an_encoder_that_is_fed_the_input_as_it_is_gives_what_sae_lens_gives(cfg: SAEConfig, tmp_path: Path):
+    x = saved(cfg, tmp_path)
+    path = tmp_path / "cfg.json"
+    before = saelens_format.load(tmp_path).encode(x)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"apply_b_dec_to_input": False}))
+    ours, theirs = saelens_format.load(tmp_path), SAELensSAE.load_from_disk(tmp_path)
+    assert (ours.encode(x) - theirs.encode(x)).abs().max() <= 2e-5
+    assert (ours(x).reconstruction - theirs(x)).abs().max() <= 2e-5
+    assert (ours.encode(x) - before).abs().max() > 0.1
+
+
 def test_a_setting_that_means_another_computation_is_refused(tmp_path: Path):
     saved(TopKConfig(k=5), tmp_path)
     path = tmp_path / "cfg.json"

@@ -92,6 +92,16 @@ def test_losses_and_gradients_equal_those_of_the_dense_step(
 
 
 @pytest.mark.parametrize("cfg", CONFIGS, ids=lambda cfg: cfg.architecture)
+def test_codes_are_the_encoding_without_its_zeros(cfg: SAEConfig, kernel: Kernels):
+    sae, x = fresh(cfg)
+    with torch.inference_mode():
+        codes, expected = sae.codes(x, SparseEngine(kernel)), sae(x)
+        torch.testing.assert_close(codes.support.dense(codes.values), expected.feature_acts, rtol=1e-5, atol=1e-6)
+        assert torch.equal(codes.fired, (expected.feature_acts > 0).sum(dim=0))
+        torch.testing.assert_close(codes.decode(sae.W_dec) + sae.b_dec, expected.reconstruction, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cfg", CONFIGS, ids=lambda cfg: cfg.architecture)
 def test_gradients_equal_finite_differences(cfg: SAEConfig):
     """Of the decoder and its bias, in which no loss has jumps; the encoder's are compared with autograd's above."""
     sae, x = fresh(cfg)
@@ -179,13 +189,55 @@ def test_radix_order_is_stable_beyond_sixteen_bits():
 
 def test_a_bfloat16_encoder_selects_and_float32_computes():
     sae, x = fresh(TopKConfig(expansion_factor=6, k=5))
-    codes = SparseEngine(TorchKernels(), is_bfloat16=True).top(x, sae.encoder, 5)
+    codes = SparseEngine(TorchKernels(), "bfloat16").top(x, sae.encoder, 5)
     exact = sae.pre_acts(x)
     torch.testing.assert_close(codes.values, exact[codes.support.row.long(), codes.support.index.long()])
     chosen = torch.zeros_like(exact, dtype=torch.bool)
     chosen[codes.support.row.long(), codes.support.index.long()] = True
     best = torch.zeros_like(chosen).scatter(1, exact.topk(5).indices, value=True)
     assert (chosen & best).sum() / best.sum() > 0.97
+
+
+@given(st.integers(0, 5000), st.sampled_from([3, 12, 65]), st.integers(1, 9), st.sampled_from([1.0, 300.0]))
+@settings(max_examples=40, deadline=None)
+def test_integers_propose_what_floats_would_choose(seed: int, d_in: int, k: int, outlier: float):
+    pytest.importorskip("numba", reason="numba is an extra")
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(40, d_in, generator=generator)
+    x[::3, 0] *= outlier  # one large entry leaves the others of its row few of the 127 steps
+    weights = torch.randn(150, d_in, generator=generator) * torch.rand(150, 1, generator=generator)
+    encoder = Encoder(weights.T, torch.randn(150, generator=generator), torch.randn(d_in, generator=generator))
+    codes = SparseEngine(choose("numba"), "int8").top(x, encoder, k)
+    exact = (x - encoder.b_dec) @ encoder.W_enc + encoder.bias
+    places = codes.support.index.view(40, k).long()
+    assert all(len(set(row.tolist())) == k for row in places)
+    torch.testing.assert_close(codes.values.view(40, k), exact.gather(1, places), rtol=1e-4, atol=1e-4)
+    found, expected = (values.sort(dim=1).values for values in (codes.values.view(40, k), exact.topk(k, dim=1).values))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_integers_leave_rows_without_numbers_to_floats_so_that_the_loss_tells():
+    pytest.importorskip("numba", reason="numba is an extra")
+    sae, x = fresh(TopKConfig(expansion_factor=6, k=5))
+    x[7, 3] = torch.nan
+    values = SparseEngine(choose("numba"), "int8").top(x, sae.encoder, 5).values.view(-1, 5)
+    assert values.isnan().any(dim=1).nonzero().flatten().tolist() == [7]
+
+
+@pytest.mark.parametrize("n_dead", [0, 9])
+def test_losses_and_gradients_after_integers_equal_those_of_the_dense_step(n_dead: int):
+    pytest.importorskip("numba", reason="numba is an extra")
+    sae, x = fresh(TopKConfig(expansion_factor=6, k=5))
+    dead = torch.arange(sae.d_sae) < n_dead
+    expected = gradients(sae, sae.losses(x, dead, 0.8))
+    found = gradients(sae, sae.sparse_losses(x, dead, 0.8, SparseEngine(choose("numba"), "int8")))
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=2e-4, atol=1e-5)
+
+
+def test_integers_without_numba_are_refused():
+    with pytest.raises(UserError, match=r"encoder_dtype is int8, but the kernels are torch, expected numba"):
+        SparseEngine(TorchKernels(), "int8")
 
 
 def test_weights_of_a_feature_lie_together():

@@ -17,8 +17,11 @@ from sae.base import SAE, whole
 from sae.build import build
 from sae.config import L1Config, SAEConfig, TopKConfig
 from sae.errors import UserError
+from sae.sparse.engine import SparseEngine
+from sae.sparse.kernels import choose
+from training import evaluation
 from training.config import EvaluationConfig, TrackingConfig, TrainingConfig
-from training.evaluation import Evaluate, Reconstruction, held_out_batches, mean_of, rows
+from training.evaluation import Evaluate, Passes, Reconstruction, held_out_batches, mean_of, rows
 from training.fit import fit
 from training.spec import Fit
 from training.splice import Splice, replacement
@@ -38,6 +41,9 @@ class Halver(SAE):
     def activate(self, pre_acts):
         return torch.relu(pre_acts)
 
+    def codes(self, x, engine):
+        return engine.above(x, self.encoder, torch.zeros(self.d_sae))
+
     def losses(self, x, dead, sparsity_weight, average=whole):
         raise AssertionError("not trained")
 
@@ -46,10 +52,10 @@ class Halver(SAE):
 
 
 def figures_of(x: torch.Tensor, sae: SAE, parts: int = 1) -> dict[str, float]:
-    sums = Reconstruction(mean_of(x.chunk(parts)), sae.d_sae)
+    sums, passes = Reconstruction(mean_of(x.chunk(parts)), sae.d_sae), Passes(sae, SparseEngine(choose("auto")))
     with torch.inference_mode():
         for part in x.chunk(parts):
-            sums.add(part, sae)
+            sums.add(part, passes(part))
     return sums.figures()
 
 
@@ -95,6 +101,23 @@ def test_the_two_explained_variances_differ_where_rows_near_the_mean_are_badly_m
     found = figures_of(x, identity)
     assert found["explained_variance"] == pytest.approx(1 - 83 / 164)
     assert found["legacy_explained_variance"] == pytest.approx((1 + 0 + 0 + 0) / 4)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["dense", "sparse"])
+@pytest.mark.parametrize("cfg", [TopKConfig(expansion_factor=4, k=3), L1Config(expansion_factor=4)], ids=["topk", "l1"])
+def test_sparse_passes_see_what_dense_ones_do(cfg: SAEConfig, share: float, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(evaluation, "SPARSE_SHARE", share)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 8, generator=generator)
+    sae = build(cfg, 8)
+    sae.initialise(x, generator, 1.0)
+    passes = Passes(sae, SparseEngine(choose("torch")))
+    with torch.inference_mode():
+        for part in x.split(20):
+            found, expected = passes(part), sae(part)
+            assert torch.equal(found.fired, (expected.feature_acts > 0).sum(dim=0))
+            torch.testing.assert_close(found.reconstruction, expected.reconstruction)
+            assert passes.is_sparse == bool(share)
 
 
 def test_a_row_at_the_mean_has_no_share_of_its_own():

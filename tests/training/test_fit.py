@@ -113,6 +113,30 @@ def test_a_run_killed_at_any_step_ends_in_the_same_bytes(run: Path, tmp_path: Pa
     assert contents(task(other, cfg).folder) == whole
 
 
+def test_a_run_killed_among_steps_by_integers_ends_in_the_same_bytes(run: Path, tmp_path: Path):
+    pytest.importorskip("numba", reason="numba is an extra")
+    integers = SETTINGS.model_copy(update={"encoder_dtype": "int8"})
+    topk = next(cfg for cfg in CONFIGS if cfg.architecture == "topk")
+    fit(task(run, topk, integers), QUIET, nothing)
+    whole = contents(task(run, topk, integers).folder)
+    other = tmp_path / "other"
+    shutil.copytree(run / "acts", other / "acts")
+    with pytest.raises(Killed):
+        fit(task(other, topk, integers), QUIET, killer(32 * 25))
+    fit(task(other, topk, integers), QUIET, nothing)
+    assert contents(task(other, topk, integers).folder) == whole
+
+
+def test_the_learning_rate_falls_with_the_root_of_the_width_where_none_is_set(run: Path):
+    one = task(run, CONFIGS[1], SETTINGS.model_copy(update={"lr": None}))
+    fit(one, QUIET, nothing)
+    origin = json.loads((one.folder / "origin.json").read_text())
+    d_sae = json.loads((one.folder / "cfg.json").read_text())["d_sae"]
+    assert origin["lr"] == pytest.approx(0.2 / d_sae**0.5)
+    rows = [json.loads(line) for line in (one.folder / "history.jsonl").read_text().splitlines()]
+    assert max(row["lr"] for row in rows) == pytest.approx(origin["lr"])
+
+
 def test_saes_that_share_their_batches_end_in_the_bytes_of_runs_alone(run: Path, tmp_path: Path):
     tasks = [task(run, cfg) for cfg in CONFIGS] + [
         task(run, CONFIGS[1], SETTINGS.model_copy(update={"lr": 1e-3, "n_tokens": 32 * 30}))
@@ -271,6 +295,38 @@ def test_a_loss_that_is_no_number_stops_with_a_sentence(run: Path, monkeypatch: 
     monkeypatch.setattr(TopKSAE, "sparse_losses", broken)
     with pytest.raises(UserError, match=r"is nan at step 1, expected a number. Lower training.lr"):
         fit(task(run, CONFIGS[1]), QUIET, nothing)
+
+
+def test_a_loss_that_is_no_number_leaves_the_last_checkpoint(run: Path, monkeypatch: pytest.MonkeyPatch):
+    from training.trainee import Trainee
+
+    losses = Trainee.losses
+
+    def broken_later(self, x, dead, weight):
+        found = losses(self, x, dead, weight)
+        return found._replace(total=found.total * torch.nan) if self.progress.step == 14 else found
+
+    monkeypatch.setattr(Trainee, "losses", broken_later)
+    with pytest.raises(UserError, match=r"is nan at step 15, expected a number. .* its last checkpoint stays"):
+        fit(task(run, CONFIGS[1]), QUIET, nothing)
+    monkeypatch.undo()
+    fit(task(run, CONFIGS[1]), QUIET, nothing)
+    assert task(run, CONFIGS[1]).is_complete
+
+
+def test_a_damaged_store_is_named_by_shard_and_row(run: Path, tmp_path: Path):
+    import h5py
+
+    shutil.copytree(run / "acts", tmp_path / "acts")
+    path = Store.open(tmp_path / "acts").shards("train")[0].path
+    with h5py.File(path, "r+") as file:
+        dataset = file["acts/blocks.1.hook_resid_post"]
+        assert isinstance(dataset, h5py.Dataset)
+        dataset[3:60] = torch.nan
+    with pytest.raises(
+        UserError, match=rf"{path.name} has a value that is no number at .*, row 3, where none was captured"
+    ):
+        fit(task(tmp_path, CONFIGS[1]), QUIET, nothing)
 
 
 def test_the_learning_rate_rises_stays_and_falls():

@@ -90,7 +90,15 @@ def write_sae(folder: Path, architecture: str, layer: int, is_encoder: bool, has
             "fever": {"feature": 5, "auroc": 0.97, "auroc_in_choice": 0.99, "n_mentions": 40},
             f"pain {HOSTILE}": {"feature": 8, "auroc": 0.71, "auroc_in_choice": 0.8, "n_mentions": 20},
         }
-        figures = {"n_concepts": 2, "n_recovered": 1, "too_few_mentions": ["gout"], "concepts": found}
+        probes = {"auroc": 0.8125, "low": 0.75, "high": 0.875}
+        probing = {"n_concepts": 2, "features": {"1": probes, "10": probes | {"auroc": 0.85}}, "model": probes}
+        figures = {
+            "probing": probing,
+            "n_concepts": 2,
+            "n_recovered": 1,
+            "too_few_mentions": ["gout"],
+            "concepts": found,
+        }
         write_json(folder / "concepts.json", {"settings": {"auroc": 0.95}} | figures)
 
 

@@ -199,3 +199,11 @@ def test_says_what_was_not_evaluated_and_has_no_examples(build_run: BuildRun, tm
         "holds no config.yaml",
     ):
         assert words in page.text
+
+
+def test_probes_and_shrinkage_stand_in_a_table_of_their_own(run: Path, undrawn: None):
+    page = report(run)
+    assert "Probe, 1" in page
+    assert "Probe, 10" in page
+    assert "0.850 (0.750–0.875)" in page
+    assert page.index("Probe, 1<") < page.index("Probe, 10<")
