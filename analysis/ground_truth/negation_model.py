@@ -1,0 +1,169 @@
+"""Small models that learn to read records with negations, of two kinds: Llama (RMSNorm, SwiGLU, rotary) and GPT-2.
+
+A model that answers rightly on unseen records is one whose evidence is known, so what is saved is refused below an
+accuracy. Training asks several questions after each record, each answered, which gives several lessons in one pass;
+cases ask one.
+"""
+
+import random
+import tempfile
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Int
+from pydantic import Field, PositiveFloat, PositiveInt
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from analysis.ground_truth.negation import ASK, WORDS, NegationConfig, Record, draw, opposite, test_of
+from analysis.ground_truth.negation import NOT as _NOT
+from sae import artefact
+from sae.config import Settings
+from sae.errors import UserError
+
+Kind = Literal["llama", "gpt2"]
+SPECIALS = ("<pad>", "<s>", "</s>")
+PAD_ID, BOS_ID, EOS_ID = range(3)
+MARK = "accuracy.json"
+"""Written last: a folder that holds it is complete."""
+
+
+class NegationModelConfig(Settings, frozen=True):
+    """How a model of the task is trained."""
+
+    kind: Kind = Field(default="llama", description="Architecture.")
+    seed: int = Field(default=0, ge=0, description="Of weights and records.")
+    d_model: PositiveInt = Field(default=96, description="Width of the residual stream.")
+    n_layers: PositiveInt = Field(default=3, description="Layers.")
+    n_steps: PositiveInt = Field(default=1200, description="Training steps, at most; it ends once it knows the task.")
+    batch_records: PositiveInt = Field(default=128, description="Records of a step.")
+    n_questions: PositiveInt = Field(default=4, description="Questions asked of each record in training.")
+    lr: PositiveFloat = Field(default=2e-3, description="Largest learning rate.")
+    least_accuracy: float = Field(default=0.92, ge=0, le=1, description="On unseen records; below it the model is refused.")
+
+
+class Lessons(NamedTuple):
+    """Records with several answered questions."""
+
+    token_ids: Int[Tensor, "batch position"]
+    answer_at: Int[Tensor, "n_questions"]
+    """Positions of the answers."""
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One token per word, `<s>` in front of every text."""
+    words = {word: number for number, word in enumerate((*SPECIALS, *WORDS))}
+    backend = Tokenizer(models.WordLevel(words, unk_token=SPECIALS[PAD_ID]))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    backend.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", BOS_ID)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", bos_token="<s>", eos_token="</s>")  # noqa: S106
+
+
+def new_model(cfg: NegationModelConfig) -> Any:
+    """An untrained model of the kind."""
+    n_words = len(SPECIALS) + len(WORDS)
+    ids = {"bos_token_id": BOS_ID, "eos_token_id": EOS_ID, "pad_token_id": PAD_ID}
+    torch.manual_seed(cfg.seed)
+    if cfg.kind == "gpt2":
+        return GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=n_words, n_embd=cfg.d_model, n_layer=cfg.n_layers, n_head=4, n_positions=64, resid_pdrop=0.0,
+                embd_pdrop=0.0, attn_pdrop=0.0, tie_word_embeddings=False, **ids,
+            )
+        )  # fmt: skip
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=n_words, hidden_size=cfg.d_model, intermediate_size=256, num_hidden_layers=cfg.n_layers,
+            num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=64, tie_word_embeddings=False, **ids,
+        )
+    )  # fmt: skip
+
+
+def answered(record: Record, asked: list[int]) -> list[str]:
+    """A record's words with several questions and their answers."""
+    found = record.words[: 2 * len(record.entries)]
+    for number in asked:
+        value = record.entries[number].split("=")[1]
+        right = opposite(value) if record.markers[number] == _NOT else value
+        found += [ASK, test_of(record.entries[number]), right]
+    return found
+
+
+def lessons(rng: random.Random, cfg: NegationModelConfig, task: NegationConfig) -> Lessons:
+    """A batch of records with questions and answers."""
+    ids = {word: number + len(SPECIALS) for number, word in enumerate(WORDS)}
+    rows = []
+    for _ in range(cfg.batch_records):
+        asked = rng.sample(range(task.n_entries), min(cfg.n_questions, task.n_entries))
+        rows.append([BOS_ID, *(ids[word] for word in answered(draw(rng, task), asked))])
+    first = 1 + 2 * task.n_entries + 2
+    return Lessons(torch.tensor(rows), torch.arange(first, len(rows[0]), 3))
+
+
+def loss_of(model: Any, batch: Lessons) -> Tensor:
+    """Cross-entropy of the answers."""
+    logits = model(input_ids=batch.token_ids).logits[:, batch.answer_at - 1]
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.token_ids[:, batch.answer_at].flatten())
+
+
+@torch.no_grad()
+def accuracy(model: Any, seed: int, task: NegationConfig, n_records: int = 1000) -> float:
+    """Share of unseen records whose first question is answered rightly, over the whole vocabulary."""
+    rng = random.Random(f"unseen:{seed}")  # noqa: S311 (nothing here is secret)
+    batch = lessons(rng, NegationModelConfig(batch_records=n_records, n_questions=1), task)
+    logits = model(input_ids=batch.token_ids[:, :-1]).logits[:, -1]
+    return float((logits.argmax(-1) == batch.token_ids[:, -1]).float().mean())
+
+
+def fit(model: Any, cfg: NegationModelConfig, task: NegationConfig) -> float:
+    """Trains until the task is known or the steps are over; the accuracy on unseen records."""
+    rng = random.Random(f"lessons:{cfg.seed}")  # noqa: S311 (nothing here is secret)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=cfg.lr, weight_decay=0.01, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, cfg.lr, cfg.n_steps, pct_start=0.1)
+    for step in range(cfg.n_steps):
+        optimiser.zero_grad()
+        loss_of(model, lessons(rng, cfg, task)).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % 100 == 99 and accuracy(model, cfg.seed, task) >= 0.999:
+            break
+    return accuracy(model, cfg.seed, task)
+
+
+def train(folder: Path, cfg: NegationModelConfig | None = None, task: NegationConfig | None = None) -> Path:
+    """A folder with a trained model, made unless it is there.
+
+    Args:
+        folder: Where models of the task are kept; each has a folder of its own below it, named by its settings.
+        cfg: Architecture, seed and training.
+        task: The records.
+
+    Raises:
+        UserError: It did not learn the task well enough to be a ground truth.
+    """
+    cfg, task = cfg or NegationModelConfig(), task or NegationConfig()
+    settings = artefact.content_hash(cfg.model_dump(mode="json"), task.model_dump(mode="json"))
+    place = folder / f"negation-{cfg.kind}-{cfg.seed}-{settings}"
+    if (place / MARK).is_file():
+        return place
+    with torch.random.fork_rng():
+        model = new_model(cfg)
+        found = fit(model, cfg, task)
+    if found < cfg.least_accuracy:
+        raise UserError(
+            f"The {cfg.kind} model of seed {cfg.seed} answers {100 * found:.1f} % of unseen records rightly, expected "
+            f"{100 * cfg.least_accuracy:.0f} %. Raise n_steps, or choose another seed."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=".part") as temporary:
+        inner = Path(temporary) / "model"
+        model.eval().save_pretrained(inner)
+        tokenizer().save_pretrained(inner)
+        artefact.write_json(inner / MARK, {"accuracy": found, "settings": cfg.model_dump(mode="json")})
+        inner.rename(place)
+    return place
