@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, assert_never
 
+from analysis.attribution.attn_lrp import attn_lrp, gim
 from analysis.attribution.config import (
     METHODS,
+    AttnLRPConfig,
+    GIMConfig,
     GradientInputConfig,
     GradientNormConfig,
     IntegratedGradientsConfig,
@@ -46,6 +49,10 @@ def run(problem: Problem, cfg: MethodConfig, seed: int) -> Scores:
             return gradient_norm(problem, cfg, seed)
         case GradientInputConfig():
             return gradient_input(problem, cfg, seed)
+        case AttnLRPConfig():
+            return attn_lrp(problem, cfg, seed)
+        case GIMConfig():
+            return gim(problem, cfg, seed)
         case _:
             assert_never(cfg)
 
