@@ -60,8 +60,9 @@ class Replaced:
 
     @cached_property
     def tokens(self) -> tuple[int, ...]:
-        """The tokens that are replaced."""
-        return tuple(self.site.problem.is_free.nonzero().flatten().tolist())
+        """The tokens that are replaced: all that are attributed and stand no later than what is explained."""
+        n_read = self.site.rows.shape[1]
+        return tuple(self.site.problem.is_free[:n_read].nonzero().flatten().tolist())
 
     @cached_property
     def values(self) -> Float[Tensor, "tokens samples length d_in"]:
