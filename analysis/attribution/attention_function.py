@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 
-Weights = Callable[[Tensor, Tensor, Tensor], Tensor]
 OURS = "clinlens"
 
 
@@ -67,7 +66,7 @@ def attending(model: nn.Module, attend: Attend) -> Iterator[None]:
 @contextmanager
 def implementation(model: nn.Module, name: str) -> Iterator[None]:
     """While open, the model's attention is the named implementation."""
-    configs = {id(one.config): one.config for one in model.modules() if hasattr(one, "config")}
+    configs: dict[int, Any] = {id(one.config): one.config for one in model.modules() if hasattr(one, "config")}
     before = {key: config._attn_implementation for key, config in configs.items()}
     try:
         for config in configs.values():

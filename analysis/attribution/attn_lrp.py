@@ -51,10 +51,12 @@ def relevance(problem: Problem, cfg: AttnLRPConfig | GIMConfig, rules: Rules, ca
     n = problem.n_tokens
     difference = problem.embeds if cfg.baseline == "zero" else problem.embeds - baseline_embeds(problem, cfg.baseline)
     found = (gradients[:, :n].double() * difference.double()).sum(-1)
+    diagnostics = {
+        "parts": ledger.counts._asdict(), "kept_by_softmax": absorbed, "at_fixed_tokens": at_fixed(problem, arrived),
+    }  # fmt: skip
     return Scores(
-        cfg.method, free(problem, found), problem.labels, plain, booked,
-        diagnostics={"parts": ledger.counts._asdict(), "kept_by_softmax": absorbed, "at_fixed_tokens": at_fixed(problem, arrived)}, caveat=caveat,
-    )  # fmt: skip
+        cfg.method, free(problem, found), problem.labels, plain, booked, diagnostics=diagnostics, caveat=caveat
+    )
 
 
 def backward(scores: Tensor, outputs: Tensor, leaf: Tensor, ledger: Ledger) -> tuple[Tensor, list[float], list[float]]:

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from analysis.attribution.config import BaselineKind
 from analysis.attribution.problem import Problem
-from analysis.attribution.vocabulary import Vocabulary
 from sae.errors import UserError
 
 WARNINGS = {
@@ -33,9 +32,9 @@ def everywhere(problem: Problem, kind: BaselineKind, token_id: int | None) -> Fl
         case "vocabulary_mean":
             return mean_embedding(problem, tuple(range(n_embeddings(problem)))).expand_as(problem.embeds)
         case "kind_mean":
-            words = Vocabulary(problem.lm.tokenizer, n_embeddings(problem))
-            rows = [mean_embedding(problem, tuple(words.alike(int(one)))) for one in problem.case.input_ids]
-            return torch.stack(rows)
+            groups = [tuple(problem.vocabulary.kind(int(one))) for one in problem.case.input_ids]
+            means = {group: mean_embedding(problem, group) for group in set(groups)}
+            return torch.stack([means[group] for group in groups])
         case "token":
             if token_id is None or not 0 <= token_id < n_embeddings(problem):
                 raise UserError(
@@ -46,8 +45,7 @@ def everywhere(problem: Problem, kind: BaselineKind, token_id: int | None) -> Fl
 
 def n_embeddings(problem: Problem) -> int:
     """Rows of the model's embedding."""
-    weight = problem.lm.base.get_submodule(problem.lm.family.embedding).weight
-    return int(weight.shape[0])  # type: ignore[union-attr]
+    return len(problem.vocabulary)
 
 
 def mean_embedding(problem: Problem, token_ids: tuple[int, ...]) -> Float[Tensor, "d"]:

@@ -5,21 +5,40 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, assert_never
 
+from analysis.attribution.attention import attention_rollout, last_attention
 from analysis.attribution.attn_lrp import attn_lrp, gim
 from analysis.attribution.config import (
     METHODS,
+    AttentionRolloutConfig,
     AttnLRPConfig,
+    ExpectedGradientsConfig,
     GIMConfig,
     GradientInputConfig,
     GradientNormConfig,
+    HETAConfig,
+    HiddenStateConfig,
     IntegratedGradientsConfig,
+    LastAttentionConfig,
     MethodConfig,
+    OcclusionConfig,
+    ResamplingConfig,
+    ShapleyConfig,
+    SurrogateConfig,
+    ThroughAnswerConfig,
 )
+from analysis.attribution.expected_gradients import expected_gradients
 from analysis.attribution.footprint import Footprint
 from analysis.attribution.gradient import gradient_input, gradient_norm
+from analysis.attribution.heta import heta
+from analysis.attribution.hidden_state import hidden_state
 from analysis.attribution.integrated_gradients import integrated_gradients
+from analysis.attribution.occlusion import occlusion
 from analysis.attribution.problem import Cost, Problem
+from analysis.attribution.resampling import resampling
 from analysis.attribution.scores import Scores
+from analysis.attribution.shapley import shapley
+from analysis.attribution.surrogate import surrogate
+from analysis.attribution.through_answer import through_answer
 from sae.errors import UserError
 
 
@@ -40,7 +59,7 @@ def attribute(problem: Problem, cfg: MethodConfig, seed: int = 0) -> Scores:
     )  # fmt: skip
 
 
-def run(problem: Problem, cfg: MethodConfig, seed: int) -> Scores:
+def run(problem: Problem, cfg: MethodConfig, seed: int) -> Scores:  # noqa: PLR0912 - one case per method
     """A method's scores."""
     match cfg:
         case IntegratedGradientsConfig():
@@ -53,6 +72,26 @@ def run(problem: Problem, cfg: MethodConfig, seed: int) -> Scores:
             return attn_lrp(problem, cfg, seed)
         case GIMConfig():
             return gim(problem, cfg, seed)
+        case ExpectedGradientsConfig():
+            return expected_gradients(problem, cfg, seed)
+        case OcclusionConfig():
+            return occlusion(problem, cfg, seed)
+        case ResamplingConfig():
+            return resampling(problem, cfg, seed)
+        case ShapleyConfig():
+            return shapley(problem, cfg, seed)
+        case SurrogateConfig():
+            return surrogate(problem, cfg, seed)
+        case HiddenStateConfig():
+            return hidden_state(problem, cfg, seed)
+        case AttentionRolloutConfig():
+            return attention_rollout(problem, cfg, seed)
+        case LastAttentionConfig():
+            return last_attention(problem, cfg, seed)
+        case HETAConfig():
+            return heta(problem, cfg, seed)
+        case ThroughAnswerConfig():
+            return through_answer(problem, cfg, seed)
         case _:
             assert_never(cfg)
 

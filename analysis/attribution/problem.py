@@ -20,6 +20,7 @@ from transformers import DynamicCache
 
 from analysis.attribution.case import Case, shown
 from analysis.attribution.target import ClassTarget, FeatureTarget, Target
+from analysis.attribution.vocabulary import Sampler, Vocabulary
 from hooks.hook_points import HookPoint
 from hooks.model import LanguageModel
 from hooks.passage import edited
@@ -53,11 +54,12 @@ class Problem:
         sae: The autoencoder of a feature.
         batch_tokens: Tokens of one pass, at most; one sequence always fits.
         fixed: Further tokens that are never changed nor attributed, such as a question.
+        sampler: What tokens are replaced by where they are resampled; others of their kind, if none.
     """
 
     def __init__(
         self, lm: LanguageModel, case: Case, target: Target, sae: SAE | None = None, *, batch_tokens: int = 1024,
-        fixed: Sequence[int] = (),
+        fixed: Sequence[int] = (), sampler: Sampler | None = None,
     ) -> None:  # fmt: skip
         if isinstance(target, FeatureTarget) and sae is None:
             raise ValueError("a feature is explained with its autoencoder: give sae")
@@ -65,6 +67,7 @@ class Problem:
         self.sae = None if sae is None else sae.to(lm.device)
         self.batch_tokens = batch_tokens
         self.fixed = tuple(fixed)
+        self._sampler = sampler
         self.cost = Cost()
 
     @property
@@ -80,6 +83,17 @@ class Problem:
     def labels(self) -> tuple[str, ...]:
         """What the columns of the scores are."""
         return ("".join(self.target.labels),) if self.target.is_total else self.target.labels
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """What tokens are replaced by."""
+        return self._sampler or self.vocabulary
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The model's tokens by their kind."""
+        weight: Any = self.lm.base.get_submodule(self.lm.family.embedding).weight
+        return Vocabulary(self.lm.tokenizer, int(weight.shape[0]))
 
     @cached_property
     def is_free(self) -> Bool[Tensor, "n"]:
@@ -130,21 +144,32 @@ class Problem:
         logits [batch, classes], or features' pre-activations [batch, target]."""
         answer = self.answer_embeds[None].expand(len(embeds), -1, -1)
         rows = torch.cat([embeds, answer], dim=1)[:, : len(self.sequence_ids)]
-        return self.run(rows, self.target.positions)
+        return self.run(rows)
 
     def measure(self, outputs: Tensor) -> Float[Tensor, "batch targets"]:
         """Scores of outputs, summed where the target is a sum."""
         scores = self.target.scores(outputs.float())
         return scores.sum(1, keepdim=True) if self.target.is_total else scores
 
-    def run(self, rows: Float[Tensor, "batch length d"], positions: Sequence[int], **inputs: Any) -> Tensor:
-        """One pass over embeddings, to the outputs at some of their positions."""
+    def run(
+        self, rows: Float[Tensor, "batch length d"], which: Sequence[int] | None = None, shift: int = 0, **inputs: Any
+    ) -> Tensor:
+        """One pass over embeddings, to the outputs of some targets, or all.
+
+        Args:
+            rows: What the model reads.
+            which: Numbers of the targets.
+            shift: Tokens before the rows, already in a cache.
+            inputs: What else the model is given.
+        """
         self.cost.n_forwards += len(rows)
-        if isinstance(self.target, FeatureTarget):
-            features = [self.target.features[self.target.positions.index(p)] for p in positions]
-            return self.pre_acts(self.heard(rows, self.target.hook_point, **inputs), positions, features)
         if isinstance(self.target, ClassTarget):
             return self.lm.model(inputs_embeds=rows, **inputs).logits
+        chosen = range(len(self.target.positions)) if which is None else which
+        positions = [self.target.positions[i] - shift for i in chosen]
+        if isinstance(self.target, FeatureTarget):
+            features = [self.target.features[i] for i in chosen]
+            return self.pre_acts(self.heard(rows, self.target.hook_point, **inputs), positions, features)
         places = torch.tensor(positions, device=rows.device)
         return self.lm.model(inputs_embeds=rows, logits_to_keep=places, **({"use_cache": False} | inputs)).logits
 
@@ -189,30 +214,31 @@ class Problem:
         """Rows of one pass that begins at a token."""
         return max(1, self.batch_tokens // max(1, len(self.sequence_ids) - start))
 
-    @torch.no_grad()
     def score_after(self, start: int, tail: Float[Tensor, "batch rest d"]) -> Float[Tensor, "batch targets"]:
-        """Scores of rows that are the case before `start`, and then other embeddings.
+        """Scores of rows that are the case before `start`, and then other embeddings; without gradient."""
+        return self.measure(self.outputs_after(start, tail))
+
+    @torch.no_grad()
+    def outputs_after(self, start: int, tail: Float[Tensor, "batch rest d"]) -> Tensor:
+        """The outputs of such rows.
 
         Decoders reuse the case's keys and values; encoders, whose every token sees every other, run whole rows.
         """
         if start == 0 or self.lm.kind != "decoder":
             head = self.embeds[:start][None].expand(len(tail), -1, -1)
-            return self.score(torch.cat([head, tail], dim=1))
-        later = [p for p in self.target.positions if p >= start]
+            return self.outputs(torch.cat([head, tail], dim=1))
+        later = [i for i, position in enumerate(self.target.positions) if position >= start]
         if not later:
-            return self.clean_scores.expand(len(tail), -1)
+            return self.clean_outputs.expand(len(tail), *self.clean_outputs.shape[1:])
         answer = self.answer_embeds[None].expand(len(tail), -1, -1)
         rows = torch.cat([tail, answer], dim=1)[:, : len(self.sequence_ids) - start]
         cache = self.cache_of(start, len(tail))
-        found = self.run(rows, [p - start for p in later], past_key_values=cache, use_cache=True)
-        return self.measure(self.with_earlier(found, len(self.target.positions) - len(later)))
-
-    def with_earlier(self, later: Tensor, n_earlier: int) -> Tensor:
-        """Puts the clean outputs of targets before the change in front of the others."""
-        if n_earlier == 0:
-            return later
-        clean = self.clean_outputs[:, :n_earlier]
-        return torch.cat([clean.expand(len(later), *clean.shape[1:]), later], dim=1)
+        found = self.run(rows, later, start, past_key_values=cache, use_cache=True)
+        if len(later) == len(self.target.positions):
+            return found
+        whole = self.clean_outputs.expand(len(found), *self.clean_outputs.shape[1:]).clone()
+        whole[:, later] = found  # targets before the change stay as they are
+        return whole
 
     @cached_property
     def clean_outputs(self) -> Tensor:
@@ -226,7 +252,7 @@ class Problem:
         cache = DynamicCache()
         rows = torch.cat([self.embeds, self.answer_embeds])[None, : len(self.sequence_ids)]
         with torch.no_grad():
-            self.run(rows, self.target.positions, past_key_values=cache, use_cache=True)
+            self.run(rows, past_key_values=cache, use_cache=True)
         layers: list[Any] = [layer for layer in cache.layers if getattr(layer, "keys", None) is not None]
         return [(layer.keys, layer.values) for layer in layers]
 
@@ -259,7 +285,9 @@ class Problem:
         texts = [shown(self.lm.tokenizer, one) for one in self.target.answer_ids]
         case = self.case.extended(self.target.answer_ids, texts)
         target = replace(self.target, answer_ids=())
-        found = Problem(self.lm, case, target, self.sae, batch_tokens=self.batch_tokens, fixed=self.fixed)
+        found = Problem(
+            self.lm, case, target, self.sae, batch_tokens=self.batch_tokens, fixed=self.fixed, sampler=self._sampler
+        )
         found.cost = self.cost
         return found
 

@@ -37,8 +37,12 @@ class Vocabulary:
     """
 
     def __init__(self, tokenizer: Any, n_embeddings: int) -> None:
+        self.n_embeddings = n_embeddings
         self.tokens = tokenizer.convert_ids_to_tokens(list(range(min(len(tokenizer), n_embeddings))))
         self.special = set(special_ids(tokenizer).tolist()) | {tokenizer.unk_token_id}
+
+    def __len__(self) -> int:
+        return self.n_embeddings
 
     @cached_property
     def kinds(self) -> dict[str, list[int]]:
@@ -49,10 +53,16 @@ class Vocabulary:
                 found[kind_of(token)].append(token_id)
         return dict(found)
 
+    def kind(self, token_id: int) -> list[int]:
+        """The tokens of a token's kind; all, where it is special or unknown to the tokenizer."""
+        name = kind_of(self.tokens[token_id]) if token_id < len(self.tokens) else ""
+        if token_id in self.special or name not in self.kinds:
+            return [one for kind in self.kinds.values() for one in kind]
+        return self.kinds[name]
+
     def alike(self, token_id: int) -> list[int]:
-        """The other tokens of a token's kind; all tokens, where it is alone of its kind or special."""
-        same = [] if token_id in self.special else self.kinds.get(kind_of(self.tokens[token_id]), [])
-        others = [one for one in same if one != token_id]
+        """The other tokens of its kind; of any kind, where it is alone."""
+        others = [one for one in self.kind(token_id) if one != token_id]
         return others or [one for kind in self.kinds.values() for one in kind if one != token_id]
 
     def sample(

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.attribution import rules
 from analysis.attribution.attn_lrp import attn_lrp, gim
 from analysis.attribution.config import AttnLRPConfig, GIMConfig
-from analysis.attribution.rules import ConstantRatio, Counts, FrozenNorm, Rules, SoftmaxAt, changed_backward, parts_of
+from analysis.attribution.parts import Counts, norm_shape, parts_of
+from analysis.attribution.rules import ConstantRatio, FrozenNorm, Ledger, Rules, SoftmaxAt, changed_backward
 from sae.errors import UserError
 from tests.analysis.attribution.worlds import opened, problem
 from tests.tiny import SETTINGS
@@ -49,7 +49,7 @@ def test_biases_and_positions_keep_relevance_and_that_is_reported():
 def test_a_norms_backward_is_that_of_its_linear_part():
     for norm in (nn.LayerNorm(6), nn.RMSNorm(6)):
         nn.init.normal_(norm.weight)
-        shape = rules.norm_shape(norm)
+        shape = norm_shape(norm)
         assert shape is not None
         x, g = torch.randn(5, 6, requires_grad=True), torch.randn(5, 6)
         (found,) = torch.autograd.grad(FrozenNorm.apply(x, norm.forward, shape), x, g)  # type: ignore[arg-type]
@@ -68,7 +68,7 @@ def test_an_activation_hands_on_its_ratio():
 
 def test_a_softmax_at_temperature_1_is_the_usual_one_and_at_2_a_flatter_one():
     scores, g = torch.randn(3, 5, dtype=torch.float32, requires_grad=True), torch.randn(3, 5)
-    ledger = rules.Ledger(Counts(0, 0, 0, 0))
+    ledger = Ledger(Counts(0, 0, 0, 0))
     (usual,) = torch.autograd.grad(scores.softmax(-1), scores, g)
     (found,) = torch.autograd.grad(SoftmaxAt.apply(scores, 1.0, ledger), scores, g)  # type: ignore[arg-type]
     torch.testing.assert_close(found, usual)
