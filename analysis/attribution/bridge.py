@@ -125,7 +125,9 @@ class Bridge:
         """The graph as JSON: nodes, edges and paths, each figure with its tier."""
         named = [f"f{node.feature}@{node.position}" for node in self.nodes]
         used = sorted({link.token for link in self.links})
-        nodes: list[dict[str, Any]] = [{"id": f"t{i}", "kind": "token", "position": i, "text": self.tokens[i]} for i in used]
+        nodes: list[dict[str, Any]] = [
+            {"id": f"t{i}", "kind": "token", "position": i, "text": self.tokens[i]} for i in used
+        ]
         nodes += [
             {"id": name, "kind": "feature"} | node._asdict() for name, node in zip(named, self.nodes, strict=True)
         ]
@@ -136,7 +138,12 @@ class Bridge:
         if self.target:
             nodes.append({"id": "answer", "kind": "answer", "text": self.target, "score": self.score})
             edges += [
-                {"from": name, "to": "answer", "effect": node.effect, "tier": "exact" if node.is_exact else self.tiers["effects"]}
+                {
+                    "from": name,
+                    "to": "answer",
+                    "effect": node.effect,
+                    "tier": "exact" if node.is_exact else self.tiers["effects"],
+                }
                 for name, node in zip(named, self.nodes, strict=True)
             ]
         paths = [{"through": [f"t{p.token}", named[p.node], "answer"], "effect": p.effect} for p in self.paths]
@@ -148,7 +155,7 @@ class Bridge:
         }  # fmt: skip
 
 
-def feature_bridge(  # noqa: PLR0913 - a model, an autoencoder and a case, and what is asked of them
+def feature_bridge(
     lm: LanguageModel, sae: SAE, point: str, feature: int, case: Case, target: Target | None = None,
     cfg: BridgeConfig | None = None,
 ) -> Bridge:  # fmt: skip
@@ -173,7 +180,9 @@ def feature_bridge(  # noqa: PLR0913 - a model, an autoencoder and a case, and w
     place = torch.tensor(found.positions)
     active = Active(place, one, site.acts[place, one])
     if target is None:
-        return joined(site, Shortlisted(active, np.zeros(1), np.zeros(1, bool), Effects(active, np.zeros(1), "patching")), cfg)
+        return joined(
+            site, Shortlisted(active, np.zeros(1), np.zeros(1, bool), Effects(active, np.zeros(1), "patching")), cfg
+        )
     return joined(site, shortlisted(site, estimate_of(site, active, cfg), 1.0), cfg, target)
 
 
@@ -263,4 +272,3 @@ def measured_paths(
         changed = site.changed(rows, values).sum(1).mean()
         found.append(PathLink(link.token, link.node, float(site.clean.sum() - changed)))
     return tuple(sorted(found, key=lambda path: -abs(path.effect)))
-

@@ -106,7 +106,9 @@ def integrated(site: FeatureSite, active: Active, n_steps: int) -> Effects:
     edges = equal_variation(probes, along(site, start, step, probes), n_steps)
     nodes = nodes_between(edges)
     everywhere = site.active()
-    products = torch.cat([part_products(site, everywhere, some) for some in node_gradients(site, start, step, nodes.places)])
+    products = torch.cat(
+        [part_products(site, everywhere, some) for some in node_gradients(site, start, step, nodes.places)]
+    )
     found = Sum(products.cpu().numpy()[None] * nodes.weights[None, :, None], nodes)
     at_edges = along(site, start, step, edges)
     total = float(at_edges[-1, 0] - at_edges[0, 0])
@@ -117,9 +119,7 @@ def integrated(site: FeatureSite, active: Active, n_steps: int) -> Effects:
     return Effects(active, shares[:n][rows_of(active, everywhere)], "integrated", balance)
 
 
-def along(
-    site: FeatureSite, start: Tensor, step: Tensor, places: Float[np.ndarray, "m"]
-) -> Float[np.ndarray, "m 1"]:
+def along(site: FeatureSite, start: Tensor, step: Tensor, places: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m 1"]:
     """F along the way."""
     found, size = [], site.problem.rows_per_batch
     with torch.no_grad():

@@ -88,7 +88,9 @@ class FeatureSite:
     def explained_variance(self) -> float:
         """Of this text's own values around their mean."""
         kept = self.value[self.is_free]
-        return float(1 - self.error[self.is_free].square().sum() / (kept - kept.mean(0)).square().sum().clamp_min(1e-12))
+        return float(
+            1 - self.error[self.is_free].square().sum() / (kept - kept.mean(0)).square().sum().clamp_min(1e-12)
+        )
 
     def active(self, positions: tuple[int, ...] | None = None) -> Active:
         """The features that fire, at some positions or at all.

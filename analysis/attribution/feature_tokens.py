@@ -19,14 +19,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from analysis.attribution.baseline import baseline_embeds, n_embeddings
+from analysis.attribution.baseline import baseline_embeds
 from analysis.attribution.build import attribute
 from analysis.attribution.config import METHODS
 from analysis.attribution.feature_site import Active, FeatureSite
 from analysis.attribution.problem import Problem
 from analysis.attribution.scores import Scores
 from analysis.attribution.target import FeatureTarget
-from analysis.attribution.vocabulary import Sampler, Vocabulary
 
 Estimate = Literal["gim", "attn_lrp", "gradient_norm", "integrated_gradients"]
 Replacement = Literal["mean", "resample"]
@@ -34,11 +33,13 @@ Replacement = Literal["mean", "resample"]
 
 def estimated(site: FeatureSite, active: Active, method: Estimate, seed: int = 0) -> Scores:
     """Scores of every token for each of some features at their positions: [n_tokens, n]."""
-    labels = tuple(f"{site.point}/{j}@{p}" for p, j in zip(active.position.tolist(), active.feature.tolist(), strict=True))
+    labels = tuple(
+        f"{site.point}/{j}@{p}" for p, j in zip(active.position.tolist(), active.feature.tolist(), strict=True)
+    )
     target = FeatureTarget(site.point, tuple(active.position.tolist()), tuple(active.feature.tolist()), labels)
     problem = Problem(
         site.problem.lm, site.problem.case, target, site.sae, batch_tokens=site.problem.batch_tokens,
-        fixed=site.problem.fixed,
+        fixed=site.problem.fixed, sampler=site.problem.sampler,
     )  # fmt: skip
     found = attribute(problem, METHODS[method](), seed)
     site.problem.cost.n_forwards += found.n_forwards
@@ -55,8 +56,6 @@ class Replaced:
     n_samples: int = 8
     """Draws of each token's replacement, for `resample`."""
     seed: int = 0
-    sampler: Sampler | None = None
-    """Where other tokens come from; the vocabulary's tokens of the same kind if none is given."""
 
     @cached_property
     def tokens(self) -> tuple[int, ...]:
@@ -93,8 +92,7 @@ class Replaced:
     def draws(self) -> Float[Tensor, "batch d"]:
         """Embeddings of other tokens."""
         problem = self.site.problem
-        sampler = self.sampler or Vocabulary(problem.lm.tokenizer, n_embeddings(problem))
-        ids = sampler.sample(problem.case.input_ids, self.tokens, self.n_samples, self.seed)
+        ids = problem.sampler.sample(problem.case.input_ids, self.tokens, self.n_samples, self.seed)
         return problem.embed(ids.T.flatten())
 
     def effects(self, active: Active) -> Float[np.ndarray, "n_tokens n"]:

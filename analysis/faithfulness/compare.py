@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from analysis.attribution.case import Case
 from analysis.attribution.problem import Problem
 from analysis.attribution.scores import Scores
 from analysis.faithfulness import additivity, agreement, concentration, deletion, soft
@@ -24,6 +25,7 @@ from analysis.faithfulness.perturbed import Perturbed
 from analysis.faithfulness.randomisation import STAGES, cascade, similarity
 from analysis.ground_truth.localisation import dsa, localise
 from analysis.ground_truth.opened import OpenCase
+from hooks.model import LanguageModel
 from sae.errors import UserError
 
 NAN = float("nan")
@@ -110,7 +112,7 @@ def compare(
     pairs: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for number, case in enumerate(cases):
         scores = {one.name: one.run(case.problem, cfg.seed) for one in contenders}
-        perturbed = Perturbed(case.problem, case.sampler, cfg.n_draws, cfg.seed)
+        perturbed = Perturbed(case.problem, cfg.n_draws, cfg.seed)
         probe = Probe.of(perturbed, cfg)
         for one in contenders:
             found = case_figures(case, scores[one.name], perturbed, probe, cfg)
@@ -183,7 +185,7 @@ def checks(
         return found | {"stability": NAN, "stability_seed": NAN}
     before, scope = scores.importance, case.scope
     for stage, lm in cascade(case.problem.lm, cfg.seed):
-        problem = Problem(lm, case.problem.case, case.problem.target, fixed=case.problem.fixed)
+        problem = like(case.problem, lm, case.problem.case)
         found[f"similarity_{stage}"] = similarity(before[scope], one.run(problem, cfg.seed).importance[scope])
     again = one.run(case.problem, cfg.seed + 1).importance
     found["stability_seed"] = correlation(before[scope], again[scope])
@@ -202,10 +204,15 @@ def stability(
     chosen = np.random.default_rng(cfg.seed).choice(free, n, replace=False)
     ids = case.problem.case.input_ids.clone()
     ids[torch.from_numpy(chosen)] = perturbed.draws[0, torch.from_numpy(chosen)]
-    problem = Problem(case.problem.lm, replace(case.problem.case, input_ids=ids), case.problem.target, fixed=case.problem.fixed)
+    problem = like(case.problem, case.problem.lm, replace(case.problem.case, input_ids=ids))
     stay = case.scope.copy()
     stay[chosen] = False
     return correlation(before[stay], one.run(problem, cfg.seed).importance[stay])
+
+
+def like(problem: Problem, lm: LanguageModel, case: Case) -> Problem:
+    """The same question to another model or about another text."""
+    return Problem(lm, case, problem.target, fixed=problem.fixed, sampler=problem.sampler)
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:

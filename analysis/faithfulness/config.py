@@ -10,7 +10,9 @@ class FaithfulnessConfig(Settings, frozen=True):
 
     n_cases: PositiveInt = Field(default=40, description="Cases of each suite that the model answers rightly, at most.")
     n_draws: PositiveInt = Field(default=4, description="Replacements drawn for every token that goes.")
-    n_subsets: PositiveInt = Field(default=32, description="Random sets of tokens that sums of scores are held against.")
+    n_subsets: PositiveInt = Field(
+        default=32, description="Random sets of tokens that sums of scores are held against."
+    )
     n_checked: PositiveInt = Field(
         default=8, description="Cases on which stability and randomised models are looked at, which cost whole runs."
     )
@@ -19,7 +21,8 @@ class FaithfulnessConfig(Settings, frozen=True):
     )
     top_k: PositiveInt = Field(default=3, description="Strongest tokens that methods are compared by.")
     is_contrast: bool = Field(
-        default=False, description="Explain the answer against its contrast, where a case has one, and not its log-odds."
+        default=False,
+        description="Explain the answer against its contrast, where a case has one, and not its log-odds.",
     )
     least_share: NonNegativeFloat = Field(
         default=0.85,

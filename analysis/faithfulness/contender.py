@@ -13,6 +13,8 @@ from analysis.attribution.scores import Scores
 RANDOM = "random"
 REFERENCE = "resampling"
 """The causal reference: every token alone is replaced and the change read off."""
+LONG_ANSWERS = ("through_answer",)
+"""Methods that are another one where the answer is a single token, as it is here."""
 
 
 class Contender(NamedTuple):
@@ -41,7 +43,7 @@ def contenders(names: tuple[str, ...] | None = None) -> list[Contender]:
     Args:
         names: Which; all if not given.
     """
-    found = {name: Contender(name, settings()) for name, settings in METHODS.items()}
+    found = {name: Contender(name, settings()) for name, settings in METHODS.items() if name not in LONG_ANSWERS}
     zero = METHODS["integrated_gradients"](baseline="zero")
     found["integrated_gradients_zero"] = Contender("integrated_gradients_zero", zero)
     found[RANDOM] = Contender(RANDOM, None)

@@ -9,9 +9,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import expit
 from torch import Tensor
 
-from analysis.attribution.baseline import n_embeddings
 from analysis.attribution.problem import Problem
-from analysis.attribution.vocabulary import Sampler, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -19,8 +17,6 @@ class Perturbed:
     """One problem whose tokens are replaced or worn away. Its score is the sum over targets."""
 
     problem: Problem
-    sampler: Sampler | None
-    """Where replacements come from; the vocabulary's tokens of the same kind if none is given."""
     n_draws: int
     seed: int
 
@@ -29,9 +25,8 @@ class Perturbed:
         """The text with every free token replaced, several times."""
         case = self.problem.case
         places = tuple(self.problem.is_free.nonzero().flatten().tolist())
-        sampler = self.sampler or Vocabulary(self.problem.lm.tokenizer, n_embeddings(self.problem))
         found = case.input_ids.repeat(self.n_draws, 1)
-        found[:, list(places)] = sampler.sample(case.input_ids, places, self.n_draws, self.seed)
+        found[:, list(places)] = self.problem.sampler.sample(case.input_ids, places, self.n_draws, self.seed)
         return found
 
     def scores(self, gone: Bool[np.ndarray, "rows n"]) -> Float[np.ndarray, "rows draws"]:

@@ -28,7 +28,9 @@ class Localisation(NamedTuple):
     """Tokens of evidence in the scope."""
 
 
-def localise(scores: np.ndarray, evidence: np.ndarray, scope: np.ndarray, direct: np.ndarray | None = None) -> Localisation:
+def localise(
+    scores: np.ndarray, evidence: np.ndarray, scope: np.ndarray, direct: np.ndarray | None = None
+) -> Localisation:
     """The figures of one case. Ties are broken against the method: what is not evidence comes first.
 
     Args:

@@ -47,7 +47,9 @@ class NegationModelConfig(Settings, frozen=True):
     n_steps: PositiveInt = Field(default=1500, description="Training steps, at most; it ends once it knows the task.")
     batch_records: PositiveInt = Field(default=64, description="Records of a step.")
     lr: PositiveFloat = Field(default=2e-3, description="Largest learning rate.")
-    least_accuracy: float = Field(default=0.92, ge=0, le=1, description="On unseen records; below it the model is refused.")
+    least_accuracy: float = Field(
+        default=0.92, ge=0, le=1, description="On unseen records; below it the model is refused."
+    )
 
 
 class Lessons(NamedTuple):

@@ -12,7 +12,6 @@ from analysis.attribution import case as cases
 from analysis.attribution import target as targets
 from analysis.attribution.problem import Problem
 from analysis.attribution.target import Measure
-from analysis.attribution.vocabulary import Sampler
 from analysis.ground_truth.known import KnownCase, overlapping
 from hooks import passage
 from hooks.model import LanguageModel
@@ -24,13 +23,11 @@ class OpenCase:
 
     known: KnownCase
     problem: Problem
-    """Tokens outside the scope (the question) are held fixed."""
+    """Tokens outside the scope (the question) are held fixed; replacements are the suite's own, where it has aligned ones."""
     evidence: Bool[np.ndarray, "n"]
     direct: Bool[np.ndarray, "n"]
     """The most direct piece of evidence."""
     distractor: Bool[np.ndarray, "n"]
-    sampler: Sampler | None
-    """Of aligned replacements; none where the suite has none."""
 
     @property
     def scope(self) -> Bool[np.ndarray, "n"]:
@@ -76,9 +73,8 @@ def opened(
     in_scope = overlapping((known.scope,), offsets)
     fixed = np.flatnonzero(~in_scope & ~case.is_special.numpy()).tolist()
     return OpenCase(
-        known, Problem(lm, case, target, fixed=fixed), overlapping(known.evidence, offsets) & in_scope,
+        known, Problem(lm, case, target, fixed=fixed, sampler=donors(lm, known, case)), overlapping(known.evidence, offsets) & in_scope,
         overlapping(known.evidence[:1], offsets) & in_scope, overlapping(known.distractor, offsets) & in_scope,
-        donors(lm, known, case),
     )  # fmt: skip
 
 

@@ -70,7 +70,9 @@ def axis_sae(d: int = 32) -> SAE:
 @torch.no_grad()
 def random_sae(cfg: SAEConfig) -> SAE:
     sae = build(cfg, 32, 64)
-    sae.initialise(torch.randn(64, 32, generator=torch.Generator().manual_seed(1)), torch.Generator().manual_seed(0), 1.0)
+    sae.initialise(
+        torch.randn(64, 32, generator=torch.Generator().manual_seed(1)), torch.Generator().manual_seed(0), 1.0
+    )
     if hasattr(sae, "threshold"):
         sae.threshold.fill_(0.5)
     return sae.requires_grad_(False)
@@ -115,7 +117,7 @@ def test_a_feature_alone_is_explained_by_the_token_that_wrote_it():
 
 
 @pytest.mark.parametrize("tier", [patching, relp])
-def test_all_tiers_agree_where_all_is_linear(tier):  # noqa: ANN001
+def test_all_tiers_agree_where_all_is_linear(tier):
     where = site(planted_model(), axis_sae(), POINT)
     where = dataclasses.replace(where, problem=linear(where))
     active = where.active()
@@ -124,7 +126,7 @@ def test_all_tiers_agree_where_all_is_linear(tier):  # noqa: ANN001
     assert integrated(where, active, 4).effect == pytest.approx(expected, abs=1e-5)
 
 
-def linear(where: FeatureSite):  # noqa: ANN201
+def linear(where: FeatureSite):
     """The same with a logit in the place of log-odds."""
     problem = where.problem
     target = targets.next_token(problem.case, problem.lm, " acute", measure="logit")
@@ -203,7 +205,9 @@ def test_what_was_not_measured_keeps_its_estimate():
 def test_the_graph_is_json_whose_edges_join_its_nodes():
     lm = opened("gpt2")
     case = cases.read(TEXT, lm)
-    found = answer_bridge(lm, random_sae(JumpReLUConfig()), "blocks.1.hook_resid_post", case, targets.next_token(case, lm, " acute"))
+    found = answer_bridge(
+        lm, random_sae(JumpReLUConfig()), "blocks.1.hook_resid_post", case, targets.next_token(case, lm, " acute")
+    )
     record = json.loads(json.dumps(found.record(), allow_nan=False))
     ids = {node["id"] for node in record["nodes"]}
     assert all({edge["from"], edge["to"]} <= ids for edge in record["edges"])
@@ -216,7 +220,7 @@ def test_where_no_feature_fires_is_a_clear_error():
     lm, sae = opened("llama"), random_sae(L1Config())
     sae.b_enc.fill_(-1e3)
     case = cases.read(TEXT, lm)
-    with pytest.raises(UserError, match="No feature of the SAE at blocks.1.hook_resid_post fires"):
+    with pytest.raises(UserError, match=r"No feature of the SAE at blocks\.1\.hook_resid_post fires"):
         answer_bridge(lm, sae, "blocks.1.hook_resid_post", case, targets.next_token(case, lm, " acute"))
     with pytest.raises(UserError, match="Feature 7 does not fire"):
         feature_bridge(lm, sae, "blocks.1.hook_resid_post", 7, case)

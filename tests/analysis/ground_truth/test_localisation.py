@@ -16,7 +16,9 @@ EVIDENCE = np.asarray([False, True, False, True, False])
 
 
 def test_figures_of_five_tokens_are_worked_by_hand():
-    found = localise(np.asarray([99.0, 3.0, -1.0, 1.0, 2.0]), EVIDENCE, SCOPE, np.asarray([False, False, False, True, False]))
+    found = localise(
+        np.asarray([99.0, 3.0, -1.0, 1.0, 2.0]), EVIDENCE, SCOPE, np.asarray([False, False, False, True, False])
+    )
     assert found.first == 0  # the strongest of the scope is token 1, the most direct evidence token 3
     assert found.at_evidence == 0.5  # of tokens 1 and 4
     assert found.auroc == 0.75  # (3 > 2), (3 > −1), (1 > −1), but not (1 > 2)

@@ -14,14 +14,17 @@ from analysis.ground_truth.negation import (
     Record,
     case,
     cases,
+)
+from analysis.ground_truth.negation import (
     test_of as subject_of,
 )
 
+RNG = random.Random(0)  # noqa: S311 (nothing here is secret)
 RECORD = Record(("the", NOT), ("urea=low", "sodium=high"), 1)
 
 
 def test_a_negated_value_is_turned_round_and_its_evidence_is_entry_and_negation():
-    found = case(RECORD, 0, random.Random(0), NegationConfig(n_entries=2))
+    found = case(RECORD, 0, RNG, NegationConfig(n_entries=2))
     assert found.prompt == "the urea=low not sodium=high ask sodium"
     assert (found.answer, found.contrast) == (" low", " high")
     assert [found.prompt[a:b] for a, b in found.evidence] == ["sodium=high", "not"]
@@ -29,7 +32,7 @@ def test_a_negated_value_is_turned_round_and_its_evidence_is_entry_and_negation(
 
 
 def test_a_plain_value_has_one_piece_of_evidence_and_its_twin_a_negation():
-    found = case(RECORD._replace(asked=0), 0, random.Random(0), NegationConfig(n_entries=2))
+    found = case(RECORD._replace(asked=0), 0, RNG, NegationConfig(n_entries=2))
     assert (found.answer, found.contrast) == (" low", " high")
     assert [found.prompt[a:b] for a, b in found.evidence] == ["urea=low"]
     assert found.twin == "not urea=low not sodium=high ask urea"

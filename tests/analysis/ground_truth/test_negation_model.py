@@ -29,8 +29,7 @@ def test_a_trained_model_reads_the_cases_and_is_not_trained_twice(tmp_path: Path
         word for word in one.known.prompt.split()[:4] if word.startswith(one.known.prompt.split()[-1])
     ]
     assert one.scope.tolist() == [False, True, True, True, True, False, False]
-    assert one.sampler is not None
-    drawn = one.sampler.sample(one.problem.case.input_ids, (2, 4), 5, 0)
+    drawn = one.problem.sampler.sample(one.problem.case.input_ids, (2, 4), 5, 0)
     assert drawn.shape == (5, 2)
 
 
