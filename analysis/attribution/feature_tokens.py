@@ -7,7 +7,9 @@ hook point.
 | tier | score of token i for z at position p | cost |
 |---|---|---|
 | `gradient_norm`, `attn_lrp`, `gim`, `integrated_gradients` | the method of that name, with z as its target | its own |
-| `exact` | z − z with token i replaced: by the mean embedding of its kind, or by other tokens of its kind | n partial forwards for all features and positions |
+| `exact` | z − z with token i replaced | n partial forwards for all features and positions |
+
+A replaced token becomes the mean embedding of its kind, or other tokens of its kind.
 """
 
 from dataclasses import dataclass

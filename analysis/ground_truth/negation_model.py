@@ -1,55 +1,30 @@
-"""Small models that learn to read records with negations, of two kinds: Llama (RMSNorm, SwiGLU, rotary) and GPT-2.
+"""Small models that learn to read records with negations.
 
-A model that answers rightly on unseen records is one whose evidence is known, so what is saved is refused below an
-accuracy. Three things make training short, and change nothing in what decides an answer: every entry of a record is asked
+Three things make training short, and change nothing in what decides an answer: every entry of a record is asked
 for and answered in one pass; at every entry its value, after any negation, is asked for as well, because a value that is
 turned round in 45 % of records teaches looking up hardly at all; embeddings of entries begin as the sum of their test's and
 their value's.
 """
 
 import random
-import tempfile
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Int
-from pydantic import Field, PositiveFloat, PositiveInt
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from torch.nn.functional import cross_entropy
+from transformers import GPT2LMHeadModel
 
 from analysis.ground_truth.negation import ASK, ENTRIES, WORDS, NegationConfig, Record, draw, test_of
+from analysis.ground_truth.small_model import BOS_ID, SmallModelConfig, kept, optimiser_of, word_ids
 from sae import artefact
-from sae.config import Settings
-from sae.errors import UserError
 
-Kind = Literal["llama", "gpt2"]
-SPECIALS = ("<pad>", "<s>", "</s>")
-PAD_ID, BOS_ID, EOS_ID = range(3)
-MARK = "accuracy.json"
-"""Written last: a folder that holds it is complete."""
-WARMUP_STEPS = 30
 LEARNED = 0.1
 """Loss of the answers below which it is worth looking at the accuracy."""
 ENOUGH = 0.995
 """Accuracy at which training ends."""
-EMBEDDING_SCALE, WAVE_SCALE = 1.0, 0.1
-
-
-class NegationModelConfig(Settings, frozen=True):
-    """How a model of the task is trained."""
-
-    kind: Kind = Field(default="llama", description="Architecture.")
-    seed: int = Field(default=0, ge=0, description="Of weights and records.")
-    d_model: PositiveInt = Field(default=96, description="Width of the residual stream.")
-    n_layers: PositiveInt = Field(default=3, description="Layers.")
-    n_steps: PositiveInt = Field(default=1500, description="Training steps, at most; it ends once it knows the task.")
-    batch_records: PositiveInt = Field(default=64, description="Records of a step.")
-    lr: PositiveFloat = Field(default=2e-3, description="Largest learning rate.")
-    least_accuracy: float = Field(
-        default=0.92, ge=0, le=1, description="On unseen records; below it the model is refused."
-    )
+WAVE_SCALE = 0.1
 
 
 class Lessons(NamedTuple):
@@ -62,37 +37,6 @@ class Lessons(NamedTuple):
     """Positions of the entries."""
     values: Int[Tensor, "batch n_entries"]
     """What each entry says, after any negation."""
-
-
-def tokenizer() -> PreTrainedTokenizerFast:
-    """One token per word, `<s>` in front of every text."""
-    words = {word: number for number, word in enumerate((*SPECIALS, *WORDS))}
-    backend = Tokenizer(models.WordLevel(words, unk_token=SPECIALS[PAD_ID]))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
-    backend.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
-        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", BOS_ID)]
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", bos_token="<s>", eos_token="</s>")  # noqa: S106
-
-
-def new_model(cfg: NegationModelConfig) -> Any:
-    """An untrained model of the kind."""
-    n_words = len(SPECIALS) + len(WORDS)
-    ids = {"bos_token_id": BOS_ID, "eos_token_id": EOS_ID, "pad_token_id": PAD_ID}
-    torch.manual_seed(cfg.seed)
-    if cfg.kind == "gpt2":
-        return GPT2LMHeadModel(
-            GPT2Config(
-                vocab_size=n_words, n_embd=cfg.d_model, n_layer=cfg.n_layers, n_head=4, n_positions=64, resid_pdrop=0.0,
-                embd_pdrop=0.0, attn_pdrop=0.0, tie_word_embeddings=False, **ids,
-            )
-        )  # fmt: skip
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=n_words, hidden_size=cfg.d_model, intermediate_size=256, num_hidden_layers=cfg.n_layers,
-            num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=64, tie_word_embeddings=False, **ids,
-        )
-    )  # fmt: skip
 
 
 def value_of(record: Record, number: int) -> str:
@@ -110,7 +54,7 @@ def answered(record: Record, asked: list[int]) -> list[str]:
 
 def lessons(rng: random.Random, n_records: int, n_questions: int, task: NegationConfig) -> Lessons:
     """A batch of records with questions and answers."""
-    ids = {word: number + len(SPECIALS) for number, word in enumerate(WORDS)}
+    ids = word_ids(WORDS)
     rows, values = [], []
     for _ in range(n_records):
         record, asked = draw(rng, task), rng.sample(range(task.n_entries), n_questions)
@@ -123,11 +67,21 @@ def lessons(rng: random.Random, n_records: int, n_questions: int, task: Negation
 
 
 def loss_of(model: Any, batch: Lessons) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the answers, and of the entries' values."""
-    logits = model(input_ids=batch.token_ids).logits
-    answers = logits[:, batch.asked_at].flatten(0, 1), batch.token_ids[:, batch.asked_at + 1].flatten()
-    values = logits[:, batch.entry_at].flatten(0, 1), batch.values.flatten()
-    return torch.nn.functional.cross_entropy(*answers), torch.nn.functional.cross_entropy(*values)
+    """Cross-entropy of the answers, and of the entries' values as the last layer but one has them.
+
+    There, because the last layer can look up only what is known before it.
+    """
+    found = model.base_model(input_ids=batch.token_ids, output_hidden_states=True)
+    head, norm = model.get_output_embeddings(), final_norm(model)
+    answers = head(found.last_hidden_state[:, batch.asked_at]).flatten(0, 1)
+    values = head(norm(found.hidden_states[-2][:, batch.entry_at])).flatten(0, 1)
+    wanted = batch.token_ids[:, batch.asked_at + 1].flatten()
+    return cross_entropy(answers, wanted), cross_entropy(values, batch.values.flatten())
+
+
+def final_norm(model: Any) -> torch.nn.Module:
+    """The norm before the head."""
+    return model.transformer.ln_f if isinstance(model, GPT2LMHeadModel) else model.model.norm
 
 
 @torch.no_grad()
@@ -139,11 +93,10 @@ def accuracy(model: Any, seed: int, task: NegationConfig, n_records: int = 1000)
     return float((logits.argmax(-1) == batch.token_ids[:, -1]).float().mean())
 
 
-def fit(model: Any, cfg: NegationModelConfig, task: NegationConfig) -> float:
+def fit(model: Any, cfg: SmallModelConfig, task: NegationConfig) -> float:
     """Trains until the task is known or the steps are over; the accuracy on unseen records."""
     rng = random.Random(f"lessons:{cfg.seed}")  # noqa: S311 (nothing here is secret)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=cfg.lr, weight_decay=0.01, betas=(0.9, 0.98))
-    warmup = torch.optim.lr_scheduler.LinearLR(optimiser, 1 / WARMUP_STEPS, total_iters=WARMUP_STEPS)
+    optimiser, warmup = optimiser_of(model, cfg)
     for step in range(cfg.n_steps):
         optimiser.zero_grad()
         answers, values = loss_of(model, lessons(rng, cfg.batch_records, task.n_entries, task))
@@ -163,8 +116,7 @@ def compose(model: Any) -> None:
     Source: sinusoidal positions, Vaswani et al. 2017, arXiv:1706.03762.
     """
     embedding = model.get_input_embeddings().weight
-    embedding *= EMBEDDING_SCALE
-    ids = {word: number + len(SPECIALS) for number, word in enumerate(WORDS)}
+    ids = word_ids(WORDS)
     for entry in ENTRIES:
         test, value = entry.split("=")
         embedding[ids[entry]] = embedding[ids[test]] + embedding[ids[value]]
@@ -174,7 +126,7 @@ def compose(model: Any) -> None:
         model.transformer.wpe.weight.copy_(torch.cat([angle.sin(), angle.cos()], dim=1) * WAVE_SCALE)
 
 
-def train(folder: Path, cfg: NegationModelConfig | None = None, task: NegationConfig | None = None) -> Path:
+def train(folder: Path, cfg: SmallModelConfig | None = None, task: NegationConfig | None = None) -> Path:
     """A folder with a trained model, made unless it is there.
 
     Args:
@@ -185,25 +137,11 @@ def train(folder: Path, cfg: NegationModelConfig | None = None, task: NegationCo
     Raises:
         UserError: It did not learn the task well enough to be a ground truth.
     """
-    cfg, task = cfg or NegationModelConfig(), task or NegationConfig()
+    cfg, task = cfg or SmallModelConfig(), task or NegationConfig()
     settings = artefact.content_hash(cfg.model_dump(mode="json"), task.model_dump(mode="json"))
-    place = folder / f"negation-{cfg.kind}-{cfg.seed}-{settings}"
-    if (place / MARK).is_file():
-        return place
-    with torch.random.fork_rng():
-        model = new_model(cfg)
+
+    def fitted(model: Any) -> float:
         compose(model)
-        found = fit(model, cfg, task)
-    if found < cfg.least_accuracy:
-        raise UserError(
-            f"The {cfg.kind} model of seed {cfg.seed} answers {100 * found:.1f} % of unseen records rightly, expected "
-            f"{100 * cfg.least_accuracy:.0f} %. Raise n_steps, or choose another seed."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=".part") as temporary:
-        inner = Path(temporary) / "model"
-        model.eval().save_pretrained(inner)
-        tokenizer().save_pretrained(inner)
-        artefact.write_json(inner / MARK, {"accuracy": found, "settings": cfg.model_dump(mode="json")})
-        inner.rename(place)
-    return place
+        return fit(model, cfg, task)
+
+    return kept(folder / f"negation-{cfg.kind}-{cfg.seed}-{settings}", cfg, WORDS, fitted)

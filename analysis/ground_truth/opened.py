@@ -72,10 +72,11 @@ def opened(
     offsets = np.asarray(case.offsets)
     in_scope = overlapping((known.scope,), offsets)
     fixed = np.flatnonzero(~in_scope & ~case.is_special.numpy()).tolist()
-    return OpenCase(
-        known, Problem(lm, case, target, fixed=fixed, sampler=donors(lm, known, case)), overlapping(known.evidence, offsets) & in_scope,
-        overlapping(known.evidence[:1], offsets) & in_scope, overlapping(known.distractor, offsets) & in_scope,
-    )  # fmt: skip
+    evidence, direct, distractor = (
+        overlapping(spans, offsets) & in_scope for spans in (known.evidence, known.evidence[:1], known.distractor)
+    )
+    problem = Problem(lm, case, target, fixed=fixed, sampler=donors(lm, known, case))
+    return OpenCase(known, problem, evidence, direct, distractor)
 
 
 def answered(lm: LanguageModel, case: cases.Case) -> int:

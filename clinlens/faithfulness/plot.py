@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from analysis.faithfulness.compare import Comparison
 from analysis.faithfulness.contender import RANDOM, REFERENCE
-
-matplotlib.use("agg")
-from matplotlib import pyplot
 
 PASSED, FLAGGED, LANDMARK = "#0072b2", "#d55e00", "#8a929b"
 """Source: Okabe and Ito 2008; told apart with any kind of colour vision."""
@@ -18,9 +17,8 @@ PASSED, FLAGGED, LANDMARK = "#0072b2", "#d55e00", "#8a929b"
 def draw(comparisons: Sequence[Comparison], path: Path) -> None:
     """Writes the picture."""
     rows = max(len(one.rows) for one in comparisons)
-    fig, axes = pyplot.subplots(
-        len(comparisons), 2, figsize=(10.5, len(comparisons) * (0.27 * rows + 1.1)), squeeze=False, sharey="row"
-    )
+    fig = Figure(figsize=(10.5, len(comparisons) * (0.27 * rows + 1.1)))
+    axes = fig.subplots(len(comparisons), 2, squeeze=False, sharey="row")
     for (left, right), comparison in zip(axes, comparisons, strict=True):
         panel(left, comparison, "abpc", f"{comparison.suite}: area between the deletion curves (ABPC)")
         has_evidence = comparison.mean(REFERENCE, "auroc_evidence").n > 0
@@ -28,15 +26,14 @@ def draw(comparisons: Sequence[Comparison], path: Path) -> None:
         panel(right, comparison, figure, title)
         if has_evidence:
             right.axvline(0.5, color=LANDMARK, linewidth=1, linestyle=":")
-    handles = [pyplot.Rectangle((0, 0), 1, 1, color=colour) for colour in (PASSED, FLAGGED, LANDMARK)]
+    handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in (PASSED, FLAGGED, LANDMARK)]
     labels = ["passed", "flagged: do not believe it", "causal reference, random order"]
     fig.legend(handles, labels, ncols=3, loc="lower center", frameon=False, fontsize=9)
     fig.tight_layout(rect=(0, 0.25 / fig.get_figheight(), 1, 1))
     fig.savefig(path, dpi=130)
-    pyplot.close(fig)
 
 
-def panel(axis: pyplot.Axes, comparison: Comparison, figure: str, title: str) -> None:  # type: ignore[name-defined]
+def panel(axis: Axes, comparison: Comparison, figure: str, title: str) -> None:
     """One figure of every method, with its interval, the best on top."""
     names = sorted(comparison.rows, key=lambda name: comparison.mean(name, "abpc").value)
     means = [comparison.mean(name, figure) for name in names]

@@ -22,6 +22,7 @@ from analysis.faithfulness.config import FaithfulnessConfig
 from analysis.ground_truth import negation, negation_model, two_passages
 from analysis.ground_truth.known import KnownCase
 from analysis.ground_truth.opened import OpenCase, all_opened, answered
+from analysis.ground_truth.small_model import SmallModelConfig
 from clinlens.clinic import known as clinic_cases
 from clinlens.clinic.knowledge import HELD_OUT
 from clinlens.pipeline import EMBEDDED, Run
@@ -77,7 +78,7 @@ def opened(run: Run, name: SuiteName, cfg: FaithfulnessConfig) -> Suite:
 
 def negation_suite(folder: Path, model: ModelConfig, cfg: FaithfulnessConfig) -> Suite:
     """Records with negations, and a model that was trained to read them."""
-    settings = negation_model.NegationModelConfig(seed=cfg.seed)
+    settings = SmallModelConfig(seed=cfg.seed)
     trained = negation_model.train(folder, settings)
     lm = load(ModelConfig(name=str(trained), device=model.device))
     return taken("negation", lm, negation.cases(MOST_TRIED * cfg.n_cases, cfg.seed), cfg)

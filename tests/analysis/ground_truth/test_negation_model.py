@@ -6,8 +6,9 @@ import pytest
 
 from analysis.ground_truth import negation, negation_model
 from analysis.ground_truth.negation import NegationConfig
-from analysis.ground_truth.negation_model import NegationModelConfig, train
+from analysis.ground_truth.negation_model import train
 from analysis.ground_truth.opened import all_opened
+from analysis.ground_truth.small_model import SmallModelConfig
 from hooks.config import ModelConfig
 from hooks.model import load
 from sae.errors import UserError
@@ -16,7 +17,7 @@ TASK = NegationConfig(n_entries=2, negated_share=0.0, n_donors=3)
 
 
 def test_a_trained_model_reads_the_cases_and_is_not_trained_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    cfg = NegationModelConfig(d_model=48, n_layers=2, n_steps=150, least_accuracy=0.9)
+    cfg = SmallModelConfig(d_model=48, n_layers=2, n_steps=150, least_accuracy=0.9)
     folder = train(tmp_path, cfg, TASK)
     monkeypatch.setattr(negation_model, "fit", lambda *_: pytest.fail("trained twice"))
     assert train(tmp_path, cfg, TASK) == folder
@@ -34,7 +35,7 @@ def test_a_trained_model_reads_the_cases_and_is_not_trained_twice(tmp_path: Path
 
 
 def test_a_model_that_has_not_learned_is_refused_and_leaves_nothing(tmp_path: Path):
-    cfg = NegationModelConfig(d_model=16, n_layers=1, n_steps=1)
-    with pytest.raises(UserError, match=r"answers .* % of unseen records rightly, expected 92 %. Raise n_steps"):
+    cfg = SmallModelConfig(d_model=16, n_layers=1, n_steps=1)
+    with pytest.raises(UserError, match=r"answers .* % of unseen texts rightly, expected 92 %. Raise n_steps"):
         train(tmp_path, cfg)
     assert not list(tmp_path.iterdir())
