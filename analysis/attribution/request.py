@@ -56,7 +56,7 @@ def problem_of(
         return Problem(lm, case, target_of(case, lm, request), fixed=fixed)
     hook_points = {feature.rpartition("/")[0] for feature in request.features}
     indices = [feature.rpartition("/")[2] for feature in request.features]
-    if len(hook_points) != 1 or not all(index.isdecimal() for index in indices):
+    if len(hook_points) != 1 or "" in hook_points or not all(index.isdecimal() for index in indices):
         raise UserError(
             f"--feature is {', '.join(request.features)}, expected HOOK/INDEX such as blocks.3.hook_resid_post/1234, all at one "
             "hook point. Correct it."

@@ -59,7 +59,7 @@ def written(given: dict[str, Any], records: list[dict[str, Any]], profile: dict[
     if given["save"] is not None:
         import json
 
-        rows = "".join(json.dumps(one, ensure_ascii=False, allow_nan=False) + "\\n" for one in records)
+        rows = "".join(json.dumps(one, ensure_ascii=False, allow_nan=False) + "\n" for one in records)
         artefact.write_text(given["save"], rows, artefact.PRIVATE)
         found.append(given["save"])
     if given["inseq"] is not None:
