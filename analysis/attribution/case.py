@@ -97,8 +97,9 @@ def passages(text: str, pattern: re.Pattern[str]) -> tuple[MarkedSpan, ...]:
 
 
 def read(
-    text: str, lm: LanguageModel, *, name: str = "", spans: Sequence[MarkedSpan] = (), prepend_bos: bool = True
-) -> Case:
+    text: str, lm: LanguageModel, *, name: str = "", spans: Sequence[MarkedSpan] = (), prepend_bos: bool = True,
+    may_be_long: bool = False,
+) -> Case:  # fmt: skip
     """The case of a text, with BOS, or CLS and SEP, around it where the model has them.
 
     Raises:
@@ -113,7 +114,7 @@ def read(
         raise UserError("The text has no token, expected words. Give a text that is not empty.")
     rows = framed(0, encoded, frame, special_ids(lm.tokenizer))
     n_tokens = len(rows.token_id)
-    if n_tokens > longest:
+    if n_tokens > longest and not may_be_long:
         raise UserError(
             f"The text has {n_tokens} tokens, but the model {lm.name!r} reads at most {longest}. "
             "Shorten it, or attribute it in windows (--window)."

@@ -7,8 +7,7 @@
 1. *Gate* M: attention of every head followed through the layers to the place of the target, times the size of what the
    head would write, ‖V_i W_O‖₁, summed over layers and heads, scaled to sum 1.
 2. *Curvature* S: the mean over random signs r of ‖P_i H P_i r‖₁, H the Hessian of the score in the embeddings and P_i token
-   i's block. Products with H come in batches from one graph (`is_grads_batched`), under attention that can be
-   differentiated twice.
+   i's block. Products with H come in batches from one graph, under attention that can be differentiated twice.
 3. *Information* I: the divergence KL(p ‖ p with token i masked) of the next-token distribution.
 
 Source: the paper and its released code, whose formulas these are.
@@ -112,9 +111,16 @@ def curvature(problem: Problem, cfg: HETAConfig, seed: int) -> Float[Tensor, "ta
 def hessian_products(
     gradient: Float[Tensor, "1 n d"], leaf: Tensor, vectors: Float[Tensor, "k n d"]
 ) -> Float[Tensor, "k 1 n d"]:
-    """H times several vectors at once."""
-    (products,) = torch.autograd.grad(gradient, leaf, vectors[:, None], retain_graph=True, is_grads_batched=True)
-    return products
+    """H times several vectors at once.
+
+    `torch.autograd.grad(is_grads_batched=True)` would do the same one by one in the softmax, for which its older vmap has
+    no rule.
+    """
+
+    def product(vector: Float[Tensor, "n d"]) -> Float[Tensor, "1 n d"]:
+        return torch.autograd.grad(gradient, leaf, vector[None], retain_graph=True)[0]
+
+    return torch.vmap(product)(vectors)
 
 
 def probe_batches(

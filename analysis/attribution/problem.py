@@ -9,11 +9,12 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
+import xxhash
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache
@@ -290,6 +291,23 @@ class Problem:
         )
         found.cost = self.cost
         return found
+
+    def target_record(self) -> dict[str, Any]:
+        """The target as plain values, with the weights of a feature's autoencoder as a hash."""
+        found = {"kind": type(self.target).__name__} | asdict(self.target)
+        if isinstance(self.target, FeatureTarget):
+            found["hook_point"] = str(self.target.hook_point)
+            found["sae_hash"] = self.sae_hash
+        return found
+
+    @cached_property
+    def sae_hash(self) -> str:
+        """Tells one autoencoder from another."""
+        assert self.sae is not None  # noqa: S101 - __init__ asked for it
+        digest = xxhash.xxh3_128()
+        for name, tensor in sorted(self.sae.state_dict().items()):
+            digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def refuse_without_gradients(self) -> None:
         """Stops what differentiates where the weights allow none.
