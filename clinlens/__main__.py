@@ -153,31 +153,6 @@ format_option = click.option(
 )
 
 
-@cli.command("faithfulness", help="Judge every attribution method on cases whose truth is known: one table, one plot.")
-@run_argument
-@overrides
-@click.option(
-    "--suite",
-    "suites",
-    multiple=True,
-    metavar="NAME",
-    help="clinic, passages, corpus or negation; may be repeated. Those that suit the run if none is named.",
-)
-@click.option("--methods", default="", metavar="A,B,…", help="Only these; all if not given.")
-@as_json
-def faithfulness_verb(
-    run: Path, overrides: tuple[str, ...], suites: tuple[str, ...], methods: str, as_json: bool
-) -> None:
-    from clinlens import config as configs
-    from clinlens.faithfulness import table
-    from clinlens.faithfulness.judge import judge
-    from clinlens.pipeline import Run
-
-    names = tuple(name.strip() for name in methods.split(",") if name.strip())
-    result = judge(Run(configs.read(run, overrides)), suites, names)
-    show_lines(result, table.lines(result), as_json)
-
-
 @cli.command("export", help="Write the SAEs of a run for other tools, check how they are read, and add a model card.")
 @run_argument
 @click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
@@ -250,6 +225,31 @@ def attribute_verb(run: Path, as_json: bool, **options: Any) -> None:
 
     found = attribute_command(run, options)
     show_lines(found, lines(found), as_json)
+
+
+@cli.command("faithfulness", help="Judge every attribution method on cases whose truth is known: one table, one plot.")
+@run_argument
+@overrides
+@click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    metavar="NAME",
+    help="clinic, passages, corpus or negation; may be repeated. Those that suit the run if none is named.",
+)
+@click.option("--methods", default="", metavar="A,B,…", help="Only these; all if not given.")
+@as_json
+def faithfulness_verb(
+    run: Path, overrides: tuple[str, ...], suites: tuple[str, ...], methods: str, as_json: bool
+) -> None:
+    from clinlens import config as configs
+    from clinlens.faithfulness import table
+    from clinlens.faithfulness.judge import judge
+    from clinlens.pipeline import Run
+
+    names = tuple(name.strip() for name in methods.split(",") if name.strip())
+    result = judge(Run(configs.read(run, overrides)), suites, names)
+    show_lines(result, table.lines(result), as_json)
 
 
 @cli.command("serve", help="Show a run's report in the browser, on this machine only.")
