@@ -58,7 +58,8 @@ PARTS = ("speed", "negation", "clinic")
 UNFAITHFUL = ("hidden_state", "gradient_input", "integrated_gradients_zero")
 """What a comparison must flag."""
 SHOWN = (
-    "precision_first", "precision_both", "auroc_evidence", "abpc", "comprehensiveness", "sufficiency", "infidelity", "seconds",
+    "precision_first", "precision_hit", "precision_both", "auroc_evidence", "abpc", "comprehensiveness", "sufficiency",
+    "infidelity", "seconds",
 )  # fmt: skip
 
 
@@ -198,7 +199,7 @@ def notes(report: Report, *, quick: bool) -> None:
     comparison = judged("clinic", cases, quick=quick)
     figures = figures_of(comparison)
     report.peers |= {f"clinic_{name}": value for name, value in figures.items() if not np.isnan(value)}
-    figure = comparison.mean(DEFAULT, "precision_first")
+    figure = comparison.mean(DEFAULT, "precision_hit")
     report.figures["clinic_precision_at_evidence"] = Figure(figure.value, figure.low, figure.high)
 
 

@@ -159,7 +159,8 @@ def case_figures(
     if case.evidence.any():
         localised = localise(importance, case.evidence, scope, case.direct)
         found |= {
-            "precision_first": localised.first, "precision_at_evidence": localised.at_evidence,
+            "precision_first": localised.first,
+            "precision_hit": localised.hit, "precision_at_evidence": localised.at_evidence,
             "auroc_evidence": localised.auroc, "mass_at_evidence": localised.mass,
         }  # fmt: skip
         found["precision_both"] = localised.at_evidence if localised.n_evidence > 1 else NAN

@@ -17,6 +17,8 @@ class Localisation(NamedTuple):
 
     first: float
     """1 where the strongest token is the most direct piece of evidence (P@1)."""
+    hit: float
+    """1 where the strongest token is evidence of any kind."""
     at_evidence: float
     """Share of evidence among as many of the strongest tokens as there is evidence (precision at k = number of evidence
     tokens)."""
@@ -46,6 +48,7 @@ def localise(
     total = np.abs(kept).sum()
     return Localisation(
         first=float(is_direct[order[0]]) if len(order) else float("nan"),
+        hit=float(is_evidence[order[0]]) if len(order) else float("nan"),
         at_evidence=float(is_evidence[order[:k]].mean()) if k else float("nan"),
         auroc=float(auroc(kept[:, None], is_evidence[None])[0, 0]),
         mass=float(np.abs(kept[is_evidence]).sum() / total) if total > 0 else float("nan"),

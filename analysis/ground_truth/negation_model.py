@@ -1,9 +1,9 @@
 """Small models that learn to read records with negations.
 
 Four things make training short, and change nothing in what decides an answer: every entry of a record is asked for and
-answered in one pass; looking up is learned before negation; the first layer is asked for every entry's value, after any
-negation, because a value that is turned round in 45 % of records teaches looking up hardly at all; embeddings of entries begin
-as the sum of their test's and their value's.
+answered in one pass; looking up is learned before negation, which comes in slowly; the first layer is asked for every entry's
+value, after any negation, because a value that is turned round in 45 % of records teaches looking up hardly at all; embeddings
+of entries begin as the sum of their test's and their value's.
 """
 
 import random
@@ -22,6 +22,8 @@ from sae import artefact
 
 LEARNED = 0.1
 """Loss of the answers below which negations begin, and then below which it is worth looking at the accuracy."""
+RAMP_STEPS = 100
+"""Over which negations become as frequent as in the task. Source: measured; all at once, looking up is unlearned."""
 ENOUGH = 0.995
 """Accuracy at which training ends."""
 WAVE_SCALE = 0.1
@@ -97,17 +99,19 @@ def fit(model: Any, cfg: SmallModelConfig, task: NegationConfig) -> float:
     """Trains until the task is known or the steps are over; the accuracy on unseen records."""
     rng = random.Random(f"lessons:{cfg.seed}")  # noqa: S311 (nothing here is secret)
     optimiser, warmup = optimiser_of(model, cfg)
-    at_hand = task.model_copy(update={"negated_share": 0.0})
+    known_since: int | None = None
     for step in range(cfg.n_steps):
+        ramp = 0.0 if known_since is None else min(1.0, (step - known_since) / RAMP_STEPS)
+        at_hand = task.model_copy(update={"negated_share": ramp * task.negated_share})
         optimiser.zero_grad()
         answers, values = loss_of(model, lessons(rng, cfg.batch_records, task.n_entries, at_hand))
         (answers + values).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         warmup.step()
-        if answers.item() < LEARNED and at_hand is not task:
-            at_hand = task
-        elif step % 25 == 24 and answers.item() < LEARNED and accuracy(model, cfg.seed, task) >= ENOUGH:
+        if answers.item() < LEARNED and known_since is None:
+            known_since = step
+        if step % 25 == 24 and answers.item() < LEARNED and accuracy(model, cfg.seed, task) >= ENOUGH:
             break
     return accuracy(model, cfg.seed, task)
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 COLUMNS = (
     ("P@1", "precision_first", "{:.2f}"),
+    ("hit", "precision_hit", "{:.2f}"),
     ("AUROC", "auroc_evidence", "{:.3f}"),
     ("ABPC", "abpc", "{:.3f}"),
     ("compr.", "comprehensiveness", "{:.3f}"),
@@ -23,8 +24,8 @@ COLUMNS = (
 )
 """Heading, figure, how it is written."""
 LEGEND = (
-    "P@1 and AUROC: at known evidence. ABPC: area between deleting the least and the most relevant first; of ref.: as a share "
-    "of the causal reference's. compr. large, suff. small is good. gap: completeness, uncorrected. head: similarity to the "
+    "P@1: the strongest token is the most direct evidence; hit: any. AUROC: at evidence. ABPC: area between deleting the "
+    "least and the most relevant first; of ref.: as a share of the causal reference's. compr. large, suff. small is good. gap: completeness, uncorrected. head: similarity to the "
     "scores of a model with a shuffled head; 1 means blind to the answer. Means over cases; intervals are in --json."
 )
 WIDTH = 190
@@ -46,17 +47,17 @@ def table(suite: dict[str, Any]) -> Table:
     title = f"{suite['suite']}: {suite['n_cases']} cases answered rightly, of {suite['n_tried']} asked"
     found = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     found.add_column("method", no_wrap=True)
-    for heading, _, _ in COLUMNS[:3]:
+    for heading, _, _ in COLUMNS[:4]:
         found.add_column(heading, justify="right")
     found.add_column("of ref.", justify="right")
-    for heading, _, _ in COLUMNS[3:]:
+    for heading, _, _ in COLUMNS[4:]:
         found.add_column(heading, justify="right")
     found.add_column("do not believe it:")
     methods = suite["methods"]
     for name in sorted(methods, key=lambda one: -(methods[one]["share_of_reference"]["value"] or 0)):
         cells = [written(methods[name]["figures"].get(figure), form) for _, figure, form in COLUMNS]
         share = written(methods[name]["share_of_reference"], "{:.2f}")
-        found.add_row(name, *cells[:3], share, *cells[3:], "; ".join(methods[name]["flags"]))
+        found.add_row(name, *cells[:4], share, *cells[4:], "; ".join(methods[name]["flags"]))
     return found
 
 

@@ -20,6 +20,7 @@ def test_figures_of_five_tokens_are_worked_by_hand():
         np.asarray([99.0, 3.0, -1.0, 1.0, 2.0]), EVIDENCE, SCOPE, np.asarray([False, False, False, True, False])
     )
     assert found.first == 0  # the strongest of the scope is token 1, the most direct evidence token 3
+    assert found.hit == 1
     assert found.at_evidence == 0.5  # of tokens 1 and 4
     assert found.auroc == 0.75  # (3 > 2), (3 > −1), (1 > −1), but not (1 > 2)
     assert found.mass == pytest.approx(4 / 7)
@@ -28,7 +29,7 @@ def test_figures_of_five_tokens_are_worked_by_hand():
 
 def test_equal_scores_count_against_the_method():
     found = localise(np.ones(5), EVIDENCE, SCOPE)
-    assert (found.first, found.at_evidence, found.auroc) == (0, 0, 0.5)
+    assert (found.first, found.hit, found.at_evidence, found.auroc) == (0, 0, 0, 0.5)
 
 
 def test_scores_that_are_all_zero_have_no_mass():
