@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-SEQUENCE = ("inseq.data.attribution", "FeatureAttributionSequenceOutput")
+SEQUENCE = ("inseq.data.attribution", "CoarseFeatureAttributionSequenceOutput")
 OUTPUT = ("inseq.data.attribution", "FeatureAttributionOutput")
 TOKEN = ("inseq.utils.typing", "TokenWithId")
 
@@ -50,7 +50,7 @@ def sequence(record: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         {
             "source": prompt, "target": [*prompt, *answer], "source_attributions": None,
             "target_attributions": packed(scores), "step_scores": steps, "sequence_scores": {},
-            "attr_pos_start": len(prompt), "attr_pos_end": len(prompt) + len(answer), "_aggregator": "scores",
+            "attr_pos_start": len(prompt), "attr_pos_end": len(prompt) + len(answer), "_aggregator": [],
             "_dict_aggregate_fn": {}, "_attribution_dim_names": {}, "_num_dimensions": 2,
         },
     )  # fmt: skip

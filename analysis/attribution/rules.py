@@ -110,8 +110,8 @@ class ConstantRatio(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, original: Any, _module: nn.Module) -> Tensor:  # type: ignore[override]
         y = original(x)
-        away = torch.where(x.abs() < NEAR_ZERO, NEAR_ZERO, x)
-        ratio = torch.where(x.abs() < NEAR_ZERO, original(away) / away, y / away)
+        slope = original(torch.full((1,), NEAR_ZERO, dtype=x.dtype, device=x.device)) / NEAR_ZERO
+        ratio = torch.where(x.abs() < NEAR_ZERO, slope, y / x)
         ctx.save_for_backward(ratio)
         return y
 
@@ -127,17 +127,20 @@ class SoftmaxAt(torch.autograd.Function):
     def forward(ctx: FunctionCtx, scores: Tensor, temperature: float, ledger: Ledger) -> Tensor:  # type: ignore[override]
         weights = scores.softmax(-1, dtype=torch.float32)
         at = weights if temperature == 1 else (scores / temperature).softmax(-1, dtype=torch.float32)
-        ctx.save_for_backward(scores, weights, at)
+        ctx.save_for_backward(scores, at, *([] if at is weights else [weights]))
         ctx.ledger = ledger  # type: ignore[attr-defined]
         return weights.to(scores.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        scores, weights, at = ctx.saved_tensors
+        scores, at, *others = ctx.saved_tensors
+        weights = others[0] if others else at
         gradient = gradient.float()
-        found = at * (gradient - (gradient * at).sum(-1, keepdim=True))
+        handed = (gradient * at).sum(-1, keepdim=True)
+        found = at * (gradient - handed)
         # half of the relevance comes to the weights, half of what their gradient hands on goes to queries and keys
-        ctx.ledger.absorbed += 0.5 * float((gradient * weights).sum() - (found * scores).sum())
+        arrived = handed.sum() if at is weights else (gradient * weights).sum()
+        ctx.ledger.absorbed += 0.5 * float(arrived - torch.dot(found.flatten(), scores.float().flatten()))
         return found.to(scores.dtype), None, None
 
 

@@ -54,6 +54,8 @@ class Question(NamedTuple):
     case: Case
     problem: Problem
     window: dict[str, int] | None
+    fixed: tuple[int, ...] = ()
+    """Tokens of the whole case that are held fixed."""
 
 
 def attribute_cases(
@@ -109,17 +111,18 @@ def ask(run: Run, lm: LanguageModel, asked: Asked, options: Options) -> Question
         return Question(case, problem_of(case, lm, asked.request, open_sae, fixed), None)
     last = taken(case, windows(case, options.window, options.tail)[-1])
     problem = problem_of(last, lm, asked.request, open_sae)
-    return Question(case, problem, {"window_tokens": options.window, "tail_tokens": options.tail})
+    return Question(case, problem, {"window_tokens": options.window, "tail_tokens": options.tail}, tuple(fixed))
 
 
 def one_result(question: Question, cfg: MethodConfig, options: Options, cache: Cache) -> dict[str, Any]:
     """One method's result, from the cache where it lies there."""
-    case, problem, window = question
-    origin = record.origin(problem, cfg, options.seed, window)
+    case, problem, window, fixed = question
+    origin = record.origin(problem, cfg, options.seed, window) | {"fixed": list(fixed or problem.fixed)}
     known = cache.get(case, origin)
     if known is not None:
         return known
     found = record.result(problem, scores_of(question, cfg, options.seed), cfg, options.seed, window)
+    found["origin"] = origin
     cache.put(case, origin, found)
     return found
 
@@ -128,7 +131,7 @@ def scores_of(question: Question, cfg: MethodConfig, seed: int) -> Scores:
     """A method's scores of the whole case."""
     if question.window is None:
         return attribute(question.problem, cfg, seed)
-    whole = Problem(question.problem.lm, question.case, question.problem.target)
+    whole = Problem(question.problem.lm, question.case, question.problem.target, fixed=question.fixed)
     return windowed(whole, cfg, seed, **question.window)
 
 

@@ -105,10 +105,12 @@ def figures(result: dict[str, Any]) -> list[str]:
     """What the method says of its own reliability and cost."""
     found, spent = [], result["profile"]
     before, after = result["faithfulness"]["completeness"], result["faithfulness"]["after_correction"]
+    is_relevance = "kept_by_softmax" in result["diagnostics"]
     if before:
-        found.append(f"scores miss the total by {worst(before):.1%}")
+        what = "attention's softmax and biases keep" if is_relevance else "scores miss the total by"
+        found.append(f"{what} {worst(before):.1%} of the scores' size")
     if after:
-        found.append(f"after correction or booking by {worst(after):.1g}")
+        found.append(f"{'biases alone' if is_relevance else 'after correction'} {worst(after):.1g}")
     found.append(f"{spent['seconds']:.2f} s, {spent['n_forwards']} forwards, {spent['n_backwards']} backwards")
     found.append(f"{spent['peak_extra_bytes'] / 2**20:.0f} MiB more memory")
     return found

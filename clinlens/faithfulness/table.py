@@ -25,8 +25,9 @@ COLUMNS = (
 """Heading, figure, how it is written."""
 LEGEND = (
     "P@1: the strongest token is the most direct evidence; hit: any. AUROC: at evidence. ABPC: area between deleting the "
-    "least and the most relevant first; of ref.: as a share of the causal reference's. compr. large, suff. small is good. gap: completeness, uncorrected. head: similarity to the "
-    "scores of a model with a shuffled head; 1 means blind to the answer. Means over cases; intervals are in --json."
+    "least and the most relevant first; of ref.: as a share of the causal reference's. compr. large, suff. small is good. "
+    "gap: completeness, uncorrected. head: similarity to the scores of a model with a shuffled head; 1 means blind to the "
+    "answer. Means over cases; intervals are in --json."
 )
 WIDTH = 190
 
