@@ -190,6 +190,68 @@ def convert_verb(
     show(convert(folder, target, kind, model, hook_point), as_json)
 
 
+@cli.command("attribute", help="Which tokens of a text matter to a token, an answer, a class or an SAE's feature.")
+@run_argument
+@click.option("--text", metavar="FILE|-", help="The text, from a file or stdin.")
+@click.option("--cases", type=click.Path(path_type=Path), metavar="JSONL", help="Many texts, each with what is asked.")
+@click.option("--target", help="The next token to explain, with the space before it.")
+@click.option("--continuation", metavar="TEXT", help="An answer of several tokens.")
+@click.option("--generate", type=click.IntRange(1), metavar="N", help="What the model answers, up to N tokens.")
+@click.option("--class", "class_name", metavar="NAME", help="A class of a classifier.")
+@click.option(
+    "--feature", "features", multiple=True, metavar="HOOK/INDEX", help="An SAE's feature; several are one concept."
+)
+@click.option("--sae", "sae_id", metavar="ID", help="Which SAE, where a hook point has several.")
+@click.option("--position", type=click.IntRange(0), metavar="N", help="Token at which a feature is explained.")
+@click.option("--contrast", help="What could stand in the target's place.")
+@click.option("--measure", type=click.Choice(["log_odds", "log_prob", "logit"]), help="Score of a target; log_odds.")
+@click.option("--total", is_flag=True, help="Explain an answer's tokens as one sum.")
+@click.option(
+    "--method", "--methods", "names", multiple=True, metavar="A,B|all", help="Methods; attn_lrp if none is named."
+)
+@click.option("--set", "settings", multiple=True, metavar="METHOD.KEY=VALUE", help="A setting of a method.")
+@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--window", type=click.IntRange(4), metavar="N", help="Read a longer text in windows of N tokens.")
+@click.option(
+    "--tail", default=32, show_default=True, type=click.IntRange(1), help="Last tokens that stand in every window."
+)
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help="Write heat maps.")
+@click.option("--save", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write the records.")
+@click.option("--inseq", type=click.Path(path_type=Path), metavar="DIR", help="Write a file per method as Inseq's.")
+@click.option("--fresh", is_flag=True, help="Neither take results from the run folder nor keep them there.")
+@as_json
+def attribute_verb(run: Path, as_json: bool, **options: Any) -> None:
+    from clinlens.attribution.command import attribute_command, lines
+
+    found = attribute_command(run, options)
+    show_lines(found, lines(found), as_json)
+
+
+@cli.command("faithfulness", help="Judge every attribution method on cases whose truth is known: one table, one plot.")
+@run_argument
+@overrides
+@click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    metavar="NAME",
+    help="clinic, passages, corpus or negation; may be repeated. Those that suit the run if none is named.",
+)
+@click.option("--methods", default="", metavar="A,B,…", help="Only these; all if not given.")
+@as_json
+def faithfulness_verb(
+    run: Path, overrides: tuple[str, ...], suites: tuple[str, ...], methods: str, as_json: bool
+) -> None:
+    from clinlens import config as configs
+    from clinlens.faithfulness import table
+    from clinlens.faithfulness.judge import judge
+    from clinlens.pipeline import Run
+
+    names = tuple(name.strip() for name in methods.split(",") if name.strip())
+    result = judge(Run(configs.read(run, overrides)), suites, names)
+    show_lines(result, table.lines(result), as_json)
+
+
 @cli.command(
     "serve", help="Show a run's report and its review queue in the browser, on this machine unless told otherwise."
 )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from pydantic_core import ErrorDetails
 
 from analysis.config import ConceptsConfig, ExamplesConfig
+from analysis.faithfulness.config import FaithfulnessConfig
 from clinlens.clinic.notes import ClinicConfig
 from clinlens.report.config import ReportConfig
 from clinlens.sweep.config import SweepConfig
@@ -49,6 +50,9 @@ class RunConfig(Settings, frozen=True):
     examples: ExamplesConfig = Field(default=ExamplesConfig(), description="Contexts kept for each feature.")
     concepts: ConceptsConfig = Field(
         default=ConceptsConfig(), description="Concept recovery, where the corpus has spans."
+    )
+    faithfulness: FaithfulnessConfig = Field(
+        default=FaithfulnessConfig(), description="How attribution methods are judged."
     )
     choice: ChoiceConfig = Field(default=ChoiceConfig(), description="Which SAE is recommended at each hook point.")
     report: ReportConfig = Field(default=ReportConfig(), description="What report.html shows.")

@@ -31,6 +31,11 @@ FIGURES = {
         "warned_share", "report_s", "alpha_vs_krippendorff",
     },
     "evaluation": {"rows_vs_bare", "core_minutes_per_sae", "example_features_per_minute"},
+    "attribution": {
+        "ig_vs_captum", "ig_8_targets_vs_captum", "ig_span_total_vs_captum", "heta_vs_official_loop",
+        "completeness_gap_median", "completeness_gap_p95", "precision_at_evidence", "auroc_evidence",
+        "clinic_precision_at_evidence", "feature_effect_rank_correlation", "auroc_vs_captum_ig",
+    },
     "sae_training": {
         "topk_vs_saelens", "topk_vs_sparsify", "topk_vs_dictionary_learning", "jumprelu_vs_saelens", "l1_vs_saelens",
         "batchtopk_vs_saelens", "matryoshka_vs_saelens", "step_vs_encoder_matmul", "grid8_vs_saelens", "extra_sae_vs_alone",

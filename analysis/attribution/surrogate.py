@@ -1,0 +1,72 @@
+"""ContextCite: a sparse linear model of the score over random ablations.
+
+Cohen-Wang et al. 2024, "ContextCite: Attributing Model Generation to Context" (arXiv:2409.00729):
+
+1. Draw ablations: every unit is kept with probability ½.
+2. Fit a lasso from which units are there to the score, on standardised columns.
+3. A unit's weight is its score.
+
+# Differs from the paper: units are replaced by a baseline embedding, not cut out, so that positions stay; and the score is
+# the target's own (a sum of log-odds for an answer), where the paper takes the log-odds of the whole answer's probability.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from analysis.attribution.ablation import coalitions
+from analysis.attribution.baseline import WARNINGS, baseline_embeds
+from analysis.attribution.config import SurrogateConfig
+from analysis.attribution.occlusion import free_units, spread
+from analysis.attribution.problem import Problem
+from analysis.attribution.scores import Scores
+
+MOST_SWEEPS = 2000
+SETTLED = 1e-9
+"""Largest change of a weight in a sweep, as a share of the largest weight, at which the fit ends."""
+
+
+def surrogate(problem: Problem, cfg: SurrogateConfig, seed: int) -> Scores:
+    """The weights, with how much of the score they explain."""
+    units = free_units(problem, cfg.unit)
+    absent = baseline_embeds(problem, cfg.baseline, cfg.baseline_token)
+    present = np.random.default_rng(seed).random((cfg.n_ablations, len(units))) < cfg.keep
+    scores = coalitions(problem, units, absent, present)
+    columns = present.astype(float)
+    means, deviations = columns.mean(0), columns.std(0)
+    standard = np.divide(columns - means, deviations, out=np.zeros_like(columns), where=deviations > 0)
+    weights = np.stack([lasso(standard, target - target.mean(), cfg.alpha) for target in scores.T], axis=1)
+    explained = [r_squared(standard @ w, target) for w, target in zip(weights.T, scores.T, strict=True)]
+    effects = np.divide(weights, deviations[:, None], out=np.zeros_like(weights), where=deviations[:, None] > 0)
+    return Scores(
+        "surrogate", spread(problem, units, effects), problem.labels,
+        diagnostics={
+            "unit": cfg.unit, "n_units": len(units), "r_squared": explained,
+            "baseline_warning": WARNINGS.get(cfg.baseline, ""),
+        },
+        caveat="A linear model: look at its R², and do not trust it where units act together, as a negation and its finding do.",
+    )  # fmt: skip
+
+
+def lasso(x: Float[np.ndarray, "n p"], y: Float[np.ndarray, "n"], alpha: float) -> Float[np.ndarray, "p"]:
+    """The minimum of ‖y − xw‖² / 2n + alpha · ‖w‖₁, by coordinate descent.
+
+    Source: Friedman, Hastie & Tibshirani 2010, "Regularization Paths for Generalized Linear Models via Coordinate Descent".
+    """
+    n, p = x.shape
+    sizes, w, rest = (x**2).sum(0) / n, np.zeros(p), y.astype(float).copy()
+    for _ in range(MOST_SWEEPS):
+        largest = 0.0
+        for j in np.flatnonzero(sizes):
+            pull = x[:, j] @ rest / n + sizes[j] * w[j]
+            new = np.sign(pull) * max(abs(pull) - alpha, 0.0) / sizes[j]
+            rest += x[:, j] * (w[j] - new)
+            largest, w[j] = max(largest, abs(new - w[j])), new
+        if largest <= SETTLED * max(np.abs(w).max(initial=0.0), 1e-12):
+            break
+    return w
+
+
+def r_squared(fitted: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"]) -> float:
+    """Share of the variance that a centred fit explains."""
+    spread_of_y = ((y - y.mean()) ** 2).sum()
+    return float(1 - ((y - y.mean() - fitted) ** 2).sum() / spread_of_y) if spread_of_y > 0 else 0.0

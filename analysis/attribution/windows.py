@@ -1,0 +1,86 @@
+"""Texts longer than the model reads: windows that overlap by half, each followed by the words right before the answer.
+
+A window's tokens get the scores they have in it; tokens in several windows get the mean. No window sees another, so what
+two far passages do together is not seen: that is said with the result.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from analysis.attribution.build import attribute
+from analysis.attribution.case import Case
+from analysis.attribution.config import MethodConfig
+from analysis.attribution.problem import Problem
+from analysis.attribution.scores import Scores
+from analysis.attribution.target import TokenTarget, answer
+from sae.errors import UserError
+
+CAVEAT = " Read in windows: what passages do together that never stand in one window is not seen."
+
+
+def windowed(problem: Problem, cfg: MethodConfig, seed: int, window_tokens: int, tail_tokens: int) -> Scores:
+    """A method on every window of a case that may be longer than the model reads.
+
+    Args:
+        problem: The whole case; only its target's tokens are taken from it.
+        cfg: The method's settings.
+        seed: Of everything random.
+        window_tokens: Tokens of a window, BOS and tail included.
+        tail_tokens: Last tokens of the text, which stand at the end of every window.
+
+    Raises:
+        UserError: The target is no token, or a window has no room besides the tail.
+    """
+    target = problem.target
+    if not isinstance(target, TokenTarget):
+        raise UserError("Windows were asked for, but the target is no token, expected one. Leave --window out.")
+    pieces = windows(problem.case, window_tokens, tail_tokens)
+    n, columns = problem.n_tokens, problem.n_targets
+    total, seen, found = np.zeros((n, columns)), np.zeros((n, 1)), []
+    for rows in pieces:
+        case = taken(problem.case, rows)
+        part = answer(
+            case, problem.lm, target.token_ids, contrast_ids=target.contrast_ids, measure=target.measure,
+            is_total=target.is_total,
+        )  # fmt: skip
+        fixed = [rows.index(one) for one in problem.fixed if one in rows]
+        scores = attribute(Problem(problem.lm, case, part, fixed=fixed, sampler=problem.sampler), cfg, seed)
+        total[rows] += scores.raw
+        seen[rows] += 1
+        found.append(scores)
+    return replace(
+        found[-1], raw=total / seen, terms={}, completeness=(), corrected=(), caveat=found[-1].caveat + CAVEAT,
+        diagnostics={"n_windows": len(pieces), "window_tokens": window_tokens, "tail_tokens": tail_tokens},
+        n_forwards=sum(one.n_forwards for one in found), n_backwards=sum(one.n_backwards for one in found),
+        seconds=sum(one.seconds for one in found), peak_bytes=max(one.peak_bytes for one in found),
+    )  # fmt: skip
+
+
+def windows(case: Case, window_tokens: int, tail_tokens: int) -> list[list[int]]:
+    """Positions of each window: special tokens in front, its own, the tail.
+
+    Raises:
+        UserError: There is no room.
+    """
+    n_front = int(case.is_special.long().cumprod(0).sum())
+    room = window_tokens - n_front - tail_tokens
+    if room < 2:
+        raise UserError(
+            f"A window of {window_tokens} tokens has no room besides {n_front} special ones and the last {tail_tokens} of the "
+            "text. Raise --window or lower --tail."
+        )
+    body_end = max(n_front, case.n_tokens - tail_tokens)
+    starts = range(n_front, max(n_front + 1, body_end - room + room // 2), room // 2)
+    front, tail = list(range(n_front)), list(range(body_end, case.n_tokens))
+    return [[*front, *range(start, min(start + room, body_end)), *tail] for start in starts]
+
+
+def taken(case: Case, rows: list[int]) -> Case:
+    """Some of a case's tokens."""
+    places = torch.tensor(rows)
+    return replace(
+        case, input_ids=case.input_ids[places], is_special=case.is_special[places],
+        offsets=tuple(case.offsets[i] for i in rows), tokens=tuple(case.tokens[i] for i in rows),
+    )  # fmt: skip

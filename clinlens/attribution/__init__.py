@@ -1,0 +1,1 @@
+"""`clinlens attribute`: which tokens matter, on texts that a person names."""

@@ -1,0 +1,103 @@
+"""The texts to explain and what is asked of each: one text, or a JSONL of cases."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from analysis.attribution.request import TargetRequest
+from sae.config import Settings
+from sae.errors import UserError
+
+STDIN = "-"
+
+
+class SpanRow(Settings, frozen=True):
+    """A marked passage."""
+
+    start: int = Field(ge=0, description="First character.")
+    end: int = Field(gt=0, description="One past the last character.")
+    label: str = Field(default="", description="What it is.")
+
+
+class Asked(TargetRequest, frozen=True):
+    """One line of a file of cases: a text and what is asked of it."""
+
+    id: str = Field(default="", description="What to call the case; its line number if unset.")
+    text: str = Field(description="The text, up to where the answer begins.")
+    spans: tuple[SpanRow, ...] = Field(default=(), description="Marked findings: units of `unit: spans`.")
+    fixed: tuple[SpanRow, ...] = Field(
+        default=(), description="Passages that are neither changed nor attributed, such as the question."
+    )
+
+    @property
+    def request(self) -> TargetRequest:
+        """What is asked."""
+        return TargetRequest(**{name: getattr(self, name) for name in TargetRequest.model_fields})
+
+
+def read_text(place: str, request: TargetRequest) -> list[Asked]:
+    """The case of one text, from a file or from stdin.
+
+    Raises:
+        UserError: The file is not to be had, or no text.
+    """
+    if place == STDIN:
+        return [Asked(id="stdin", text=sys.stdin.read(), **request.model_dump())]
+    return [Asked(id=Path(place).stem, text=contents(Path(place)), **request.model_dump())]
+
+
+def read_cases(path: Path, request: TargetRequest) -> list[Asked]:
+    """The cases of a JSONL file; what a line leaves open is taken from the request.
+
+    Raises:
+        UserError: The file is not to be had, or a line is no case.
+    """
+    found = []
+    for number, line in enumerate(contents(path).splitlines(), start=1):
+        if line.strip():
+            found.append(case_of(line, number, path, request))
+    if not found:
+        raise UserError(f"{path} holds no case, expected one JSON object per line. Write some.")
+    return found
+
+
+def case_of(line: str, number: int, path: Path, request: TargetRequest) -> Asked:
+    """One line's case.
+
+    Raises:
+        UserError: It is none. What stands in the line is not told: it may be patient text.
+    """
+    try:
+        row: Any = json.loads(line)
+        names_target = {"target", "continuation", "generate", "class_name", "features"} & set(row)
+        defaults = {} if names_target else request.model_dump(exclude_defaults=True)
+        options = request.model_dump(include={"measure", "total", "position", "contrast"}, exclude_defaults=True)
+        return Asked(**({"id": str(number)} | options | defaults | row))
+    except ValidationError as error:
+        detail = error.errors()[0]
+        place = ".".join(map(str, detail["loc"])) or "the line"
+        raise UserError(
+            f"{path}, line {number}: {place} {detail['msg'].lower()}, expected the fields {', '.join(Asked.model_fields)}. "
+            "Correct it."
+        ) from None
+    except (json.JSONDecodeError, TypeError) as error:
+        raise UserError(
+            f'{path}, line {number} is no JSON object, expected {{"text": …, "target": …}}. Correct it.'
+        ) from error
+
+
+def contents(path: Path) -> str:
+    """A file's text.
+
+    Raises:
+        UserError: It is not to be had, or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}), expected a text file in UTF-8. Correct the path."
+        ) from error

@@ -1,0 +1,84 @@
+"""From the options of the command line to records, files and a few lines to read."""
+
+from pathlib import Path
+from typing import Any
+
+from analysis.attribution.config import DEFAULT
+from analysis.attribution.inseq_format import exported
+from analysis.attribution.request import TargetRequest
+from clinlens import config as configs
+from clinlens.attribution import page
+from clinlens.attribution.attribute import Options, attribute_cases, method_settings, summary
+from clinlens.attribution.cases import Asked, read_cases, read_text
+from clinlens.pipeline import Run
+from sae import artefact
+from sae.errors import UserError
+
+N_SHOWN = 5
+
+
+def attribute_command(place: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """Runs the verb.
+
+    Args:
+        place: A run folder, or its config.
+        given: The command line's options by name.
+
+    Returns:
+        The records, the hardware profile, and the files written.
+    """
+    run = Run(configs.read(place))
+    cfgs = method_settings(given["names"] or (DEFAULT,), given["settings"])
+    options = Options(given["seed"], given["sae_id"], given["window"], given["tail"], not given["fresh"])
+    records = attribute_cases(run, asked_of(given), cfgs, options)
+    profile = summary(run, records)
+    return {"records": records, "profile": profile, "files": written(given, records, profile)}
+
+
+def asked_of(given: dict[str, Any]) -> list[Asked]:
+    """The cases of the command line.
+
+    Raises:
+        UserError: Neither a text nor cases, or both.
+    """
+    names = [name for name in TargetRequest.model_fields if given.get(name)]
+    request = TargetRequest(**{name: given[name] for name in names})
+    if (given["text"] is None) == (given["cases"] is None):
+        raise UserError(
+            f"{'Both' if given['text'] else 'Neither'} --text and --cases given, expected one of them. Name a file."
+        )
+    return read_text(given["text"], request) if given["text"] else read_cases(given["cases"], request)
+
+
+def written(given: dict[str, Any], records: list[dict[str, Any]], profile: dict[str, Any]) -> list[str]:
+    """Writes the files that were asked for; they hold the texts, so only their owner may read them."""
+    found: list[Path] = []
+    if given["report"] is not None:
+        page.write(given["report"], records, profile)
+        found.append(given["report"])
+    if given["save"] is not None:
+        import json
+
+        rows = "".join(json.dumps(one, ensure_ascii=False, allow_nan=False) + "\n" for one in records)
+        artefact.write_text(given["save"], rows, artefact.PRIVATE)
+        found.append(given["save"])
+    if given["inseq"] is not None:
+        for method in dict.fromkeys(result["method"] for one in records for result in one["results"]):
+            path = given["inseq"] / f"{method}.json"
+            artefact.write_json(path, exported(records, method))
+            found.append(path)
+    return list(map(str, found))
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The strongest tokens of every case and method, for people."""
+    rows = []
+    for record in found["records"]:
+        tokens = record["input"]["tokens"]
+        for result in record["results"]:
+            scores = result["attribution"]["aggregated"]["token_importance"]["input"]
+            order = sorted(range(len(scores)), key=lambda i: -abs(scores[i]))[:N_SHOWN]
+            strongest = "  ".join(f"{tokens[i].strip()} {scores[i]:+.3g}" for i in order)
+            rows.append(f"{record['input']['name']:20} {result['method']:20} {strongest}")
+        rows += [f"{record['input']['name']:20} {one['method']:20} {one['reason']}" for one in record["refused"]]
+    return rows + [f"wrote {path}" for path in found["files"]]

@@ -1,0 +1,149 @@
+"""The heat maps: one self-contained page for a set of cases, that runs no code and loads nothing.
+
+It holds the texts, so only its owner may read it. Colours are blue for and orange against the target, which people with
+any common colour blindness tell apart; every value also stands as text.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from sae import artefact
+
+SOURCES = Path(__file__).parent
+N_SHADES = 10
+N_STRONGEST = 8
+MOST_COLUMNS = 40
+"""Targets of one answer that are shown apart."""
+
+
+class Piece(NamedTuple):
+    """A stretch of the text in one colour."""
+
+    text: str
+    shade: str
+    """Class of its colour; empty for none."""
+    value: str
+    """The score, in figures; empty where nothing is attributed."""
+
+
+class Strong(NamedTuple):
+    """A token among the strongest."""
+
+    text: str
+    value: str
+
+
+class Map(NamedTuple):
+    """One heat map."""
+
+    label: str
+    pieces: list[Piece]
+    full: str
+    """The score that has the fullest colour."""
+    strongest: list[Strong]
+
+
+class Shown(NamedTuple):
+    """One method on one case."""
+
+    method: str
+    settings: str
+    caveat: str
+    figures: list[str]
+    """Completeness, cost: one phrase each."""
+    total: Map
+    columns: list[Map]
+    """One per target, where there are several."""
+
+
+def write(path: Path, records: Sequence[dict[str, Any]], profile: dict[str, Any]) -> None:
+    """Writes the page."""
+    artefact.write_text(path, render(records, profile), artefact.PRIVATE)
+
+
+def render(records: Sequence[dict[str, Any]], profile: dict[str, Any]) -> str:
+    """The page."""
+    style = (SOURCES / "attribution.css").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(SOURCES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    cases = [{"record": one, "shown": [shown(one, result) for result in one["results"]]} for one in records]
+    return environment.get_template("attribution.html.j2").render(
+        cases=cases, profile=profile, n_shades=N_SHADES, style=Markup(style),  # noqa: S704 - our own file
+        policy=f"default-src 'none'; style-src 'sha256-{digest}'",
+    )  # fmt: skip
+
+
+def shown(record: dict[str, Any], result: dict[str, Any]) -> Shown:
+    """One method on one case."""
+    given, raw = record["input"], result["attribution"]["raw"]
+    settings = {
+        key: value for key, value in result["origin"]["settings"].items() if key not in ("method", "batch_tokens")
+    }
+    labels = result["output"]["tokens"]
+    columns = [] if len(labels) == 1 else [
+        heat_map(given, [row[t] for row in raw], label) for t, label in enumerate(labels[:MOST_COLUMNS])
+    ]  # fmt: skip
+    words = ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None)
+    importance = result["attribution"]["aggregated"]["token_importance"]["input"]
+    total = heat_map(given, importance, result["output"]["text"])
+    return Shown(result["method"], words, result["faithfulness"]["caveat"], figures(result), total, columns)
+
+
+def figures(result: dict[str, Any]) -> list[str]:
+    """What the method says of its own reliability and cost."""
+    found, spent = [], result["profile"]
+    before, after = result["faithfulness"]["completeness"], result["faithfulness"]["after_correction"]
+    is_relevance = "kept_by_softmax" in result["diagnostics"]
+    if before:
+        what = "attention's softmax and biases keep" if is_relevance else "scores miss the total by"
+        found.append(f"{what} {worst(before):.1%} of the scores' size")
+    if after:
+        found.append(f"{'biases alone' if is_relevance else 'after correction'} {worst(after):.1g}")
+    found.append(f"{spent['seconds']:.2f} s, {spent['n_forwards']} forwards, {spent['n_backwards']} backwards")
+    found.append(f"{spent['peak_extra_bytes'] / 2**20:.0f} MiB more memory")
+    return found
+
+
+def worst(completeness: Sequence[dict[str, float]]) -> float:
+    """The largest gap over the targets, as a share of the scores' size."""
+    return max(one["gap_of_mass"] for one in completeness)
+
+
+def heat_map(given: dict[str, Any], scores: Sequence[float], label: str) -> Map:
+    """The text with each token in its colour; what lies between tokens stays as it is."""
+    full = max((abs(value) for value in scores), default=0.0)
+    pieces, end = [], 0
+    for token, (start, stop), is_special, value in zip(
+        given["tokens"], given["offsets"], given["is_special"], scores, strict=True
+    ):
+        if start < 0:
+            pieces.append(Piece(f"{token} ", "special", ""))
+            continue
+        if start > end:
+            pieces.append(Piece(given["text"][end:start], "", ""))
+        text = given["text"][max(start, end) : stop]
+        shade = "special" if is_special else shade_of(value, full)
+        pieces.append(Piece(text, shade, "" if is_special else f"{value:+.4g}"))
+        end = max(end, stop)
+    pieces.append(Piece(given["text"][end:], "", ""))
+    order = sorted(range(len(scores)), key=lambda i: -abs(scores[i]))[:N_STRONGEST]
+    strongest = [Strong(given["tokens"][i], f"{scores[i]:+.4g}") for i in order if scores[i] != 0]
+    return Map(label, [piece for piece in pieces if piece.text], f"{full:.3g}", strongest)
+
+
+def shade_of(value: float, full: float) -> str:
+    """The class of a colour: sign and one of ten steps; none for nothing."""
+    step = round(N_SHADES * abs(value) / full) if full > 0 else 0
+    return f"{'for' if value > 0 else 'against'}{step}" if step else "none"

@@ -1,0 +1,44 @@
+"""Windows cover a long text, keep its last words in each, and change nothing for a text that fits in one."""
+
+import numpy as np
+import pytest
+
+from analysis.attribution import case as cases
+from analysis.attribution import target as targets
+from analysis.attribution.build import attribute
+from analysis.attribution.config import AttnLRPConfig, OcclusionConfig
+from analysis.attribution.problem import Problem
+from analysis.attribution.windows import windowed, windows
+from sae.errors import UserError
+from tests.analysis.attribution.worlds import TEXT, opened, problem
+
+
+def test_windows_overlap_by_half_and_end_in_the_tail():
+    case = cases.read(" ".join([TEXT] * 7), opened("llama"), may_be_long=True)
+    found = windows(case, 31, 6)
+    assert all(rows[0] == 0 and rows[-6:] == list(range(79, 85)) for rows in found)
+    assert all(len(rows) <= 31 for rows in found)
+    assert sorted({row for rows in found for row in rows}) == list(range(85))
+    counts = np.bincount([row for rows in found for row in rows[1:-6]])
+    assert set(counts[1:79].tolist()) == {1, 2}
+
+
+def test_a_text_that_fits_in_one_window_has_the_scores_of_the_whole():
+    found = problem("llama")
+    for cfg in (AttnLRPConfig(), OcclusionConfig()):
+        np.testing.assert_allclose(windowed(found, cfg, 0, 40, 4).raw, attribute(found, cfg).raw, atol=1e-6)
+
+
+def test_tokens_in_several_windows_get_the_mean():
+    lm = opened("gpt2")
+    case = cases.read(" ".join([TEXT] * 3), lm)
+    whole = Problem(lm, case, targets.next_token(case, lm, " acute"))
+    scores = windowed(whole, AttnLRPConfig(), 0, 20, 3)
+    assert scores.diagnostics["n_windows"] == len(windows(case, 20, 3)) == 4
+    assert (scores.raw[1:] != 0).all()
+    assert "Read in windows" in scores.caveat
+
+
+def test_a_window_without_room_is_refused():
+    with pytest.raises(UserError, match="A window of 8 tokens has no room besides 1 special ones and the last 6"):
+        windows(cases.read(TEXT, opened("llama")), 8, 6)

@@ -1,0 +1,193 @@
+"""The verb: records that a second run gives again, refusals in one sentence, pages and files."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from analysis.attribution.record import without_clocks
+from clinlens.__main__ import main
+from clinlens.attribution import page
+from sae import saelens_format
+from sae.build import build
+from sae.config import L1Config
+from tests.tiny import write_tiny_model
+
+TEXT = "patient has fever and pain . no cough given drug 7 today"
+POINT = "blocks.1.hook_resid_post"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's config with a tiny model and one SAE."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("attribute")
+    write_tiny_model(folder / "model", "llama")
+    sae = build(L1Config(), 32, 64)
+    torch.manual_seed(0)
+    for parameter in sae.parameters():
+        parameter.data.normal_(std=0.3)
+    saelens_format.save(sae, L1Config(), folder / "run" / "saes" / POINT / "l1-a", {})
+    path = folder / "config.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {"folder": str(folder / "run"), "model": {"name": str(folder / "model")}, "sae": [{"architecture": "l1"}]}
+        )
+    )
+    (folder / "note.txt").write_text(TEXT)
+    return path
+
+
+def said(config: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+    """What the verb answers."""
+    main(["attribute", str(config), "--text", str(config.parent / "note.txt"), *more, "--json"])
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def refused(config: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
+    """The sentence it refuses with."""
+    with pytest.raises(SystemExit) as stopped:
+        main(["attribute", str(config), *more])
+    assert stopped.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def note(config: Path) -> str:
+    return str(config.parent / "note.txt")
+
+
+def test_a_record_has_all_that_the_design_asks_for(config: Path, capsys: pytest.CaptureFixture[str]):
+    (record,) = said(config, capsys, "--target", " acute", "--method", "attn_lrp,occlusion")["records"]
+    assert {"job_id", "created_at", "completed_at", "input", "options", "results"} <= set(record)
+    assert record["input"]["tokens"][1:] == TEXT.split()
+    for result in record["results"]:
+        assert len(result["attribution"]["raw"]) == 13
+        assert result["attribution"]["raw"][0] == [0.0]
+        assert 0 < result["step_scores"]["probability"][0] < 1
+        assert {"settings", "seed", "model", "target", "threads"} <= set(result["origin"])
+        assert result["profile"]["seconds"] > 0
+    assert record["profile"]["record_bytes"] > 1000
+
+
+def test_a_second_run_gives_the_same_bytes_clocks_apart(config: Path, capsys: pytest.CaptureFixture[str]):
+    options = ("--generate", "2", "--method", "attn_lrp,resampling,shapley", "--fresh")
+    one, again = (said(config, capsys, *options)["records"][0] for _ in range(2))
+    assert one["profile"] != again["profile"]
+    assert json.dumps(without_clocks(one)) == json.dumps(without_clocks(again))
+
+
+def test_a_question_asked_twice_is_answered_from_the_run_folder(config: Path, capsys: pytest.CaptureFixture[str]):
+    one, again = (said(config, capsys, "--target", " chronic")["records"][0] for _ in range(2))
+    assert one["results"] == again["results"]  # its profile too: it was made once
+    folder = config.parent / "run" / "attributions"
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in folder.glob("*.json"))
+    other = said(config, capsys, "--target", " chronic", "--set", "attn_lrp.baseline=vocabulary_mean")["records"][0]
+    assert other["results"][0]["attribution"] != one["results"][0]["attribution"]
+
+
+def test_a_feature_is_explained_with_the_only_sae_there(config: Path, capsys: pytest.CaptureFixture[str]):
+    found = said(config, capsys, "--feature", f"{POINT}/5", "--method", "attn_lrp,heta")["records"][0]
+    assert found["results"][0]["output"]["text"].startswith(f"{POINT}/5@")
+    assert found["refused"][0]["method"] == "heta"
+    assert "a feature has none" in found["refused"][0]["reason"]
+
+
+def test_cases_say_for_themselves_what_is_asked(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = [
+        {"id": "one", "text": TEXT, "continuation": " acute pain", "total": True},
+        {
+            "id": "two",
+            "text": TEXT,
+            "spans": [{"start": 30, "end": 38, "label": "cough"}],
+            "fixed": [{"start": 0, "end": 7}],
+        },
+    ]
+    (tmp_path / "cases.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    report, save = tmp_path / "cases.html", tmp_path / "records.jsonl"
+    main(
+        ["attribute", str(config), "--cases", str(tmp_path / "cases.jsonl"), "--target", " acute", "--report", str(report),
+         "--save", str(save), "--inseq", str(tmp_path / "inseq")]
+    )  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[:2]] == [["one", "attn_lrp"], ["two", "attn_lrp"]]
+    one, two = map(json.loads, save.read_text().splitlines())
+    assert one["results"][0]["output"]["tokens"] == ["acutepain"]
+    assert two["results"][0]["attribution"]["raw"][1] == [0.0]  # held fixed
+    html = report.read_text()
+    assert "fever" in html
+    assert "<script" not in html
+    assert stat.S_IMODE(report.stat().st_mode) == 0o600
+
+
+def test_inseqs_format_holds_the_scores(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    import base64
+
+    import torch
+    from safetensors.torch import load
+
+    found = said(config, capsys, "--continuation", " acute pain", "--inseq", str(tmp_path))
+    saved = json.loads((tmp_path / "attn_lrp.json").read_text())["attributes"]["sequence_attributions"][0]["attributes"]
+    scores = load(base64.b64decode(saved["target_attributions"]))["attribution"]
+    raw = torch.tensor(found["records"][0]["results"][0]["attribution"]["raw"])
+    assert torch.equal(scores[:13], raw.float())
+    assert scores[13:].isnan().tolist() == [[True, False], [True, True]]
+    assert [token["attributes"]["token"] for token in saved["target"]][-2:] == ["acute", "pain"]
+
+
+def test_a_long_text_is_refused_or_read_in_windows(config: Path, capsys: pytest.CaptureFixture[str]):
+    long = config.parent / "long.txt"
+    long.write_text(" ".join([TEXT] * 7))
+    asked = ("--text", str(long), "--target", " acute")
+    assert "reads at most 64. Shorten it, or attribute it in windows (--window)" in refused(config, capsys, *asked)
+    main(["attribute", str(config), *asked, "--window", "32", "--tail", "4", "--json"])
+    (record,) = json.loads(capsys.readouterr().out.splitlines()[-1])["records"]
+    raw = record["results"][0]["attribution"]["raw"]
+    assert len(raw) == 7 * 12 + 1
+    assert all(row != [0.0] for row in raw[1:])
+    assert "Read in windows" in record["results"][0]["faithfulness"]["caveat"]
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (
+            ("--target", " acute", "--generate", "2"),
+            "The request names --target and --generate to explain, expected one of",
+        ),
+        ((), "The request names nothing to explain"),
+        (("--target", " acute", "--method", "magic"), "'magic' is no method"),
+        (("--target", " acute", "--set", "heta.magic=1"), "names no setting of a method"),
+        (("--target", " acute", "--set", "attn_lrp.baseline=none"), "--set baseline: input should be 'zero'"),
+        (("--feature", "5"), "expected HOOK/INDEX such as"),
+        (("--feature", "blocks.0.hook_resid_post/5"), "holds no trained SAE"),
+        (("--class", "acute"), "expected a classifier"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(
+    config: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], sentence: str
+):
+    assert sentence in refused(config, capsys, "--text", note(config), *more)
+
+
+def test_a_broken_case_is_named_by_its_line_and_not_shown(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = tmp_path / "cases.jsonl"
+    path.write_text(json.dumps({"text": "a secret", "magic": 1}))
+    found = refused(config, capsys, "--cases", str(path), "--target", " acute")
+    assert "line 1: magic" in found
+    assert "secret" not in found
+
+
+def test_colours_go_by_sign_and_size_and_values_stand_as_text():
+    given = {"text": "no pain", "tokens": ["<s>", "no", "pain"], "offsets": [[-1, -1], [0, 2], [3, 7]],
+             "is_special": [True, False, False]}  # fmt: skip
+    found = page.heat_map(given, [0.0, -2.0, 1.0], "x")
+    assert [(piece.text, piece.shade, piece.value) for piece in found.pieces] == [
+        ("<s> ", "special", ""), ("no", "against10", "-2"), (" ", "", ""), ("pain", "for5", "+1"),
+    ]  # fmt: skip
+    assert [one.text for one in found.strongest] == ["no", "pain"]
