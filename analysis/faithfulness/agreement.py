@@ -10,7 +10,7 @@ def tau(a: Float[np.ndarray, "n"], b: Float[np.ndarray, "n"]) -> float:
 
     Source: Kendall 1945, Biometrika 33, 239-251.
     """
-    return float(kendalltau(a, b)[0]) if np.ptp(a) > 0 and np.ptp(b) > 0 else float("nan")
+    return float(np.asarray(kendalltau(a, b))[0]) if np.ptp(a) > 0 and np.ptp(b) > 0 else float("nan")
 
 
 def jaccard(a: Float[np.ndarray, "n"], b: Float[np.ndarray, "n"], k: int) -> float:
