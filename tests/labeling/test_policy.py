@@ -122,7 +122,7 @@ def situations(draw: st.DrawFn) -> tuple[list[Candidate], Rater, History]:
     return found, rater, history
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(situations())
 def test_rules_for_a_pool_are_those_for_one_item(situation: tuple[list[Candidate], Rater, History]):
     found, rater, history = situation
@@ -133,7 +133,7 @@ def test_rules_for_a_pool_are_those_for_one_item(situation: tuple[list[Candidate
         assert named == ([] if expected is None else [expected])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(situations(), st.integers(0, 5), st.randoms())
 def test_a_choice_is_allowed_and_does_not_depend_on_the_order_of_the_items(
     situation: tuple[list[Candidate], Rater, History], seed: int, random: object
