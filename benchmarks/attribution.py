@@ -46,6 +46,7 @@ from clinlens.clinic.knowledge import HELD_OUT
 from hooks.config import ModelConfig
 from hooks.hook_points import parse
 from hooks.model import load
+from sae.errors import UserError
 from training.engine import prepare
 
 TARGETS = {
@@ -96,12 +97,16 @@ def speed(report: Report, *, quick: bool) -> None:
 
 def records(report: Report, folder: Path, inseq: Path | None, *, quick: bool) -> None:
     """The suite whose truth is known entirely, over seeds and architectures."""
-    seeds, kinds, n = ((0,), ("llama",), 10) if quick else (range(5), ("llama", "gpt2"), 60)
+    seeds, kinds, n = ((0,), ("gpt2",), 10) if quick else (range(5), ("llama", "gpt2"), 60)
     found: dict[str, list[float]] = {}
     gaps: list[np.ndarray] = []
     for kind in kinds:
         for seed in seeds:
-            place = train(folder, SmallModelConfig(kind=kind, seed=seed))
+            try:
+                place = train(folder, SmallModelConfig(kind=kind, seed=seed))
+            except UserError as error:
+                report.say(f"{kind}, seed {seed}, left out: {error}")
+                continue
             lm = load(ModelConfig(name=str(place)))
             cases = list(all_opened(lm, negation.cases(n, seed)))
             comparison = judged("negation", cases, quick=quick, seed=seed)
@@ -111,6 +116,8 @@ def records(report: Report, folder: Path, inseq: Path | None, *, quick: bool) ->
             for name, value in one.items():
                 found.setdefault(name, []).append(value)
             report.say(f"{kind}, seed {seed}: {len(cases)} of {n} cases answered rightly")
+    if not gaps:
+        raise SystemExit("No model learned the task, so there is no ground truth. Choose other seeds.")
     report.peers |= {name: float(np.nanmean(values)) for name, values in found.items() if not np.isnan(values).all()}
     whole = np.concatenate(gaps)
     report.figures |= {
@@ -175,7 +182,7 @@ def inseq_figures(python: Path, folder: Path, cases: list[OpenCase]) -> dict[str
 
 def at_evidence(name: str, cases: list[OpenCase], scores: list[np.ndarray]) -> dict[str, float]:
     """Localisation of a peer's scores."""
-    found = [localise(one, case.evidence, case.scope, case.direct) for one, case in zip(scores, cases, strict=True)]
+    found = [localise(one, case.evidence, case.judged, case.direct) for one, case in zip(scores, cases, strict=True)]
     return {
         f"{name}_precision_first": float(np.mean([one.first for one in found])),
         f"{name}_auroc_evidence": float(np.nanmean([one.auroc for one in found])),
