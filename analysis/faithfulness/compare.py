@@ -157,7 +157,7 @@ def case_figures(
     found |= completeness_of(scores)
     found["seconds"] = scores.seconds
     if case.evidence.any():
-        localised = localise(importance, case.evidence, scope, case.direct)
+        localised = localise(importance, case.evidence, case.judged, case.direct)
         found |= {
             "precision_first": localised.first,
             "precision_hit": localised.hit, "precision_at_evidence": localised.at_evidence,
@@ -198,7 +198,7 @@ def stability(
     case: OpenCase, one: Contender, before: np.ndarray, perturbed: Perturbed, cfg: FaithfulnessConfig
 ) -> float:
     """Correlation of the scores of tokens that stay when others, which decide nothing, are replaced; nan without evidence."""
-    free = np.flatnonzero(case.scope & ~case.evidence)
+    free = np.flatnonzero(case.judged & ~case.evidence)
     n = int(cfg.neutral_share * len(free))
     if n == 0 or not case.evidence.any():
         return NAN

@@ -23,6 +23,8 @@ class KnownCase(NamedTuple):
     """Words that decide, the most direct one first."""
     scope: Span
     """The part of the prompt that may hold evidence: the record, without the question after it."""
+    neutral: tuple[Span, ...] = ()
+    """Words that are neither evidence nor its rivals: what they say matters, though they say nothing themselves."""
     distractor: tuple[Span, ...] = ()
     """Words that look like evidence and are none; DSA holds them against the evidence."""
     twin: str | None = None

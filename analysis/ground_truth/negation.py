@@ -6,7 +6,8 @@
 2. A marker is a filler, which says nothing, or `not`, which turns its entry's value round.
 3. The question names one of the tests, and the answer is its value.
 4. So the evidence is the asked entry, and its `not` where there is one. A model that answers rightly on unseen records
-   has looked at both, and at nothing else.
+   has looked at both, and at nothing else. A filler before the asked entry is neutral: it says nothing, but a `not` in its
+   place would turn the answer, so that a method is neither wrong nor right to point at it.
 
 Source: the suite that this project's attribution methods were first measured on; the protocol of a planted rule follows
 Bastings et al. 2022, arXiv:2111.07367.
@@ -117,6 +118,7 @@ def case(record: Record, number: int, rng: random.Random, cfg: NegationConfig) -
     words = record.words
     entry = place(words, 2 * record.asked + 1)
     evidence = (entry, place(words, 2 * record.asked)) if record.is_negated else (entry,)
+    filler = () if record.is_negated else (place(words, 2 * record.asked),)
     turned = list(words)
     turned[2 * record.asked] = rng.choice(FILLERS) if record.is_negated else NOT
     return KnownCase(
@@ -125,6 +127,7 @@ def case(record: Record, number: int, rng: random.Random, cfg: NegationConfig) -
         answer=f" {record.answer}",
         contrast=f" {opposite(record.answer)}",
         evidence=evidence,
+        neutral=filler,
         scope=(0, place(words, len(words) - 2)[0]),
         twin=" ".join(turned),
         donors=tuple(donor(record, rng, cfg) for _ in range(cfg.n_donors)),

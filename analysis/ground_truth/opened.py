@@ -28,11 +28,18 @@ class OpenCase:
     direct: Bool[np.ndarray, "n"]
     """The most direct piece of evidence."""
     distractor: Bool[np.ndarray, "n"]
+    neutral: Bool[np.ndarray, "n"]
+    """Neither evidence nor its rivals."""
 
     @property
     def scope(self) -> Bool[np.ndarray, "n"]:
         """Tokens that are attributed."""
         return self.problem.is_free.numpy()
+
+    @property
+    def judged(self) -> Bool[np.ndarray, "n"]:
+        """Tokens of which it is known whether they decide."""
+        return self.scope & ~self.neutral
 
 
 @dataclass(frozen=True)
@@ -72,11 +79,12 @@ def opened(
     offsets = np.asarray(case.offsets)
     in_scope = overlapping((known.scope,), offsets)
     fixed = np.flatnonzero(~in_scope & ~case.is_special.numpy()).tolist()
-    evidence, direct, distractor = (
-        overlapping(spans, offsets) & in_scope for spans in (known.evidence, known.evidence[:1], known.distractor)
+    evidence, direct, distractor, neutral = (
+        overlapping(spans, offsets) & in_scope
+        for spans in (known.evidence, known.evidence[:1], known.distractor, known.neutral)
     )
     problem = Problem(lm, case, target, fixed=fixed, sampler=donors(lm, known, case))
-    return OpenCase(known, problem, evidence, direct, distractor)
+    return OpenCase(known, problem, evidence, direct, distractor, neutral)
 
 
 def answered(lm: LanguageModel, case: cases.Case) -> int:

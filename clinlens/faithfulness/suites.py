@@ -78,7 +78,7 @@ def opened(run: Run, name: SuiteName, cfg: FaithfulnessConfig) -> Suite:
 
 def negation_suite(folder: Path, model: ModelConfig, cfg: FaithfulnessConfig) -> Suite:
     """Records with negations, and a model that was trained to read them."""
-    settings = SmallModelConfig(seed=cfg.seed)
+    settings = SmallModelConfig(kind="gpt2", seed=cfg.seed)
     trained = negation_model.train(folder, settings)
     lm = load(ModelConfig(name=str(trained), device=model.device))
     return taken("negation", lm, negation.cases(MOST_TRIED * cfg.n_cases, cfg.seed), cfg)
@@ -114,4 +114,4 @@ def corpus_cases(run: Run, lm: LanguageModel) -> Iterator[OpenCase]:
         target = targets.answer(case, lm, [answered(lm, case)])
         nothing = np.zeros(case.n_tokens, bool)
         known = KnownCase(str(document.id), text, "", None, (), (0, len(text)))
-        yield OpenCase(known, Problem(lm, case, target), nothing, nothing, nothing)
+        yield OpenCase(known, Problem(lm, case, target), nothing, nothing, nothing, nothing)

@@ -28,6 +28,7 @@ def test_a_negated_value_is_turned_round_and_its_evidence_is_entry_and_negation(
     assert found.prompt == "the urea=low not sodium=high ask sodium"
     assert (found.answer, found.contrast) == (" low", " high")
     assert [found.prompt[a:b] for a, b in found.evidence] == ["sodium=high", "not"]
+    assert found.neutral == ()
     assert found.prompt[slice(*found.scope)] == "the urea=low not sodium=high "
 
 
@@ -35,6 +36,7 @@ def test_a_plain_value_has_one_piece_of_evidence_and_its_twin_a_negation():
     found = case(RECORD._replace(asked=0), 0, RNG, NegationConfig(n_entries=2))
     assert (found.answer, found.contrast) == (" low", " high")
     assert [found.prompt[a:b] for a, b in found.evidence] == ["urea=low"]
+    assert [found.prompt[a:b] for a, b in found.neutral] == ["the"]
     assert found.twin == "not urea=low not sodium=high ask urea"
 
 

@@ -129,7 +129,8 @@ def planted_comparison() -> Comparison:
         evidence = np.asarray([token == "fever" for token in case.tokens])
         known = KnownCase("planted", text, " acute", None, (), (0, len(text)))
         task = Problem(lm, case, targets.next_token(case, lm, " acute"))
-        some.append(OpenCase(known, task, evidence, evidence, np.zeros(case.n_tokens, bool)))
+        nothing = np.zeros(case.n_tokens, bool)
+        some.append(OpenCase(known, task, evidence, evidence, nothing, nothing))
     return compare("planted", some, contenders(("occlusion",)), CFG)
 
 
