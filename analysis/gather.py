@@ -12,8 +12,7 @@ from torch import Tensor
 
 from analysis.config import ExamplesConfig
 from analysis.contexts import Kept, Search
-from analysis.examples import before
-from analysis.examples import Contexts, FeatureExamples, settings_of
+from analysis.examples import Contexts, FeatureExamples, before, settings_of
 from analysis.logit_lens import LogitEffects, logit_effects
 from hooks.config import ModelConfig
 from hooks.model import LanguageModel, load
