@@ -220,7 +220,8 @@ def plan_retest(conn: Connection, found: Assignment, place: Any, round_row: Roun
 
 
 def undo_last(conn: Connection, actor: Actor, round_id: str) -> Assignment:
-    """Opens the rater's last submission once more; it counts as it is until they submit again.
+    """Opens the rater's last submission once more; it counts as it is until they submit again. What they typed after it,
+    in another window, is kept as their draft.
 
     Raises:
         NotFound: They have submitted nothing in this round.
@@ -248,9 +249,9 @@ def undo_last(conn: Connection, actor: Actor, round_id: str) -> Assignment:
     refuse_state(conn, found, state, round_row, is_revision=True)
     values = {"lease_until": assignments.lease_end(conn, round_row), "version": found.version + 1}
     conn.execute(update(assignment).where(assignment.c.id == last).values(**values))
-    body = conn.execute(
-        select(judgement.c.body).where(judgement.c.assignment_id == last).order_by(judgement.c.revision.desc()).limit(1)
-    ).scalar_one()
-    conn.execute(insert(draft), {"assignment_id": last, "body": body, "saved_at": now(conn)})
+    if conn.execute(select(draft.c.saved_at).where(draft.c.assignment_id == last)).first() is None:
+        query = select(judgement.c.body).where(judgement.c.assignment_id == last)
+        body = conn.execute(query.order_by(judgement.c.revision.desc()).limit(1)).scalar_one()
+        conn.execute(insert(draft), {"assignment_id": last, "body": body, "saved_at": now(conn)})
     audit.append(conn, round_row.project_id, actor, "submission_reopened", f"assignment:{last}")
     return assignment_of(conn, last)

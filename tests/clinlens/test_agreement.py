@@ -86,7 +86,7 @@ def test_the_table_of_figures_says_what_is_unreliable(table: Path, capsys: pytes
 
 
 def test_mistakes_are_one_sentence(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert "is a folder, expected a CSV table" in refused(capsys, str(tmp_path))
+    assert "clinlens.db does not exist, expected a database of judgements" in refused(capsys, str(tmp_path))
     assert "does not exist, expected a CSV table" in refused(capsys, str(tmp_path / "none.csv"))
     assert "Line 6, column" not in refused(capsys, str(table), "--categories", "1")
     assert "Line 11, column 'B' holds '5'" in refused(capsys, str(table), "--categories", "1,2,3,4")

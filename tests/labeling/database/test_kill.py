@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.queue import claims
+from benchmarks.review_queue import claims
 
 
 @pytest.mark.parametrize("where", ["sqlite", "postgresql"])

@@ -1,6 +1,6 @@
-"""The server process of `benchmarks/queue.py`: the queue's functions behind a socket, one thread per client.
+"""The server process of `benchmarks/review_queue.py`: the queue's functions behind a socket, one thread per client.
 
-python -m benchmarks.queue_server DATABASE SOCKET
+python -m benchmarks.harness.queue_server DATABASE SOCKET
 """
 
 import json

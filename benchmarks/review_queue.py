@@ -1,7 +1,7 @@
 """The review queue under load: 64 clients claim and submit while the server process is killed; latencies; audit; backup.
 
-    python -m benchmarks.queue --json            about ten minutes; --quick under one; --claims N for more
-    python -m benchmarks.queue --database postgresql://user@host/empty_database
+    python -m benchmarks.review_queue --json            about ten minutes; --quick under one; --claims N for more
+    python -m benchmarks.review_queue --database postgresql://user@host/empty_database
 
 1. *Claims.* A process serves 64 client threads over a socket, one request per line, as the web server calls the
    queue's functions. It is killed with SIGKILL again and again and started anew. A client that got no answer sends the
@@ -27,11 +27,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from sqlalchemy import func, select
 
+from benchmarks.harness.queue_server import answer
 from benchmarks.harness.report import Report, parser_of
 from benchmarks.harness.rounds import Figure, spread
-from benchmarks.queue_server import answer
 from labeling.codebook import Codebook
 from labeling.database import accounts, audit, integrity, projects, rounds, schema
 from labeling.database.backup import backup, restore
@@ -93,7 +95,9 @@ class Server:
         """A new process with a new socket."""
         self.number += 1
         self.address = str(self.folder / f"s{self.number}")
-        self.process = subprocess.Popen([sys.executable, "-m", "benchmarks.queue_server", self.url, self.address])
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.harness.queue_server", self.url, self.address]
+        )
 
     def kill(self) -> None:
         """As a power cut does to a process: nothing is told, nothing flushed."""
