@@ -174,7 +174,7 @@ def shortlist(estimates: Sequence[Effects], share: float, at_least: int) -> np.n
 
     Orders are mixed because each misses others: a gradient sees nothing where the score is flat, rules may halve what is whole, and
     a large activation may do nothing. Source: measured, the strongest feature by ablation is in the shortlist of all three in 120
-    of 120 records with negations, in that of one estimate in 114 to 120 (docs/faithfulness.md).
+    of 120 records with negations, in that of one estimate in 117 to 119 (docs/faithfulness.md).
     """
     first = estimates[0]
     n = len(first.effect)
