@@ -1,7 +1,7 @@
 """The bridge: tokens → SAE features → answer, each link with the tier it comes from and, where asked for, measured.
 
-1. The features that fire where the answer is read off (or everywhere) are ranked by an estimate of one forward and one
-   backward (RelP), and the strongest share of them is ablated exactly: shortlist, then judge.
+1. The features that fire where the answer is read off (or everywhere) are ranked by two estimates of one forward and one
+   backward each (RelP and attribution patching), and the strongest share of them is ablated exactly: shortlist, then judge.
 2. For the features that count most, the tokens behind them: one forward and backward for each, and one sweep of replaced
    tokens that measures all of them.
 3. Paths token → feature → answer: the answer's change when the feature alone, at its position, is set to what it would be
@@ -41,8 +41,10 @@ from sae.config import Settings
 class BridgeConfig(Settings, frozen=True):
     """How tokens, features and the answer are connected."""
 
-    features_from: Literal["relp", "patching", "integrated"] = Field(
-        default="relp", description="Estimate that ranks features by their effect on the answer."
+    features_from: Literal["both", "relp", "patching", "integrated"] = Field(
+        default="both",
+        description="Estimate that ranks features by their effect on the answer; `both` is RelP and attribution patching, of which "
+        "the one counts that comes nearer to what is measured.",
     )
     n_steps: PositiveInt = Field(default=16, description="Nodes of `features_from: integrated`.")
     exact_share: float = Field(
@@ -183,7 +185,7 @@ def feature_bridge(
         return joined(
             site, Shortlisted(active, np.zeros(1), np.zeros(1, bool), Effects(active, np.zeros(1), "patching")), cfg
         )
-    return joined(site, shortlisted(site, estimate_of(site, active, cfg), 1.0), cfg, target)
+    return joined(site, shortlisted(site, estimates_of(site, active, cfg), 1.0), cfg, target)
 
 
 def answer_bridge(
@@ -200,8 +202,8 @@ def answer_bridge(
     site = site_of(lm, sae, point, case, target)
     last = len(site.problem.sequence_ids) - 1
     positions = None if cfg.everywhere else (last if cfg.position is None else cfg.position,)
-    estimate = estimate_of(site, site.active(positions), cfg)
-    return joined(site, shortlisted(site, estimate, cfg.exact_share), cfg, target)
+    estimates = estimates_of(site, site.active(positions), cfg)
+    return joined(site, shortlisted(site, estimates, cfg.exact_share), cfg, target)
 
 
 def site_of(lm: LanguageModel, sae: SAE, point: str, case: Case, target: Target) -> FeatureSite:
@@ -210,15 +212,17 @@ def site_of(lm: LanguageModel, sae: SAE, point: str, case: Case, target: Target)
     return FeatureSite(Problem(lm, case, target, sae), sae, place)
 
 
-def estimate_of(site: FeatureSite, active: Active, cfg: BridgeConfig) -> Effects:
-    """Effects by the tier that ranks."""
+def estimates_of(site: FeatureSite, active: Active, cfg: BridgeConfig) -> list[Effects]:
+    """Effects by the tiers that rank."""
     match cfg.features_from:
+        case "both":
+            return [relp(site, active), patching(site, active)]
         case "relp":
-            return relp(site, active)
+            return [relp(site, active)]
         case "patching":
-            return patching(site, active)
+            return [patching(site, active)]
         case "integrated":
-            return integrated(site, active, cfg.n_steps)
+            return [integrated(site, active, cfg.n_steps)]
 
 
 def joined(site: FeatureSite, found: Shortlisted, cfg: BridgeConfig, target: Target | None = None) -> Bridge:

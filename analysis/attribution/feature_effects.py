@@ -16,6 +16,7 @@ Marks et al. 2024, "Sparse Feature Circuits" (arXiv:2403.19647).
 # segment is scaled to F's exact change over it; the gap before that is kept beside (`gap_before`).
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Literal, NamedTuple
 
@@ -165,20 +166,22 @@ class Shortlisted(NamedTuple):
     is_exact: np.ndarray
     """[n] bool."""
     estimate: Effects
-    """The tier that chose."""
+    """The estimate of the others."""
 
 
-def shortlist(effects: Effects, share: float, at_least: int) -> np.ndarray:
-    """[n] bool: the features whose estimates are largest, by size.
+def shortlist(estimates: Sequence[Effects], share: float, at_least: int) -> np.ndarray:
+    """[n] bool: the features that stand highest in any of several orders: each estimate's, by size, and the activations'.
 
-    The shortlist mixes two orders, because each misses others: an estimate that rests on a gradient sees nothing where the
-    score is flat, and a large activation may do nothing.
+    Orders are mixed because each misses others: a gradient sees nothing where the score is flat, rules may halve what is whole, and
+    a large activation may do nothing. Source: measured, the strongest feature by ablation is in the shortlist of all three in 120
+    of 120 records with negations, in that of one estimate in 117 to 119 (docs/faithfulness.md).
     """
-    n = len(effects.effect)
+    first = estimates[0]
+    n = len(first.effect)
     size = min(n, max(at_least, int(share * n)))
-    by_estimate = ranks(np.abs(effects.effect))
-    by_activation = ranks(effects.active.activation.double().cpu().numpy())
-    best = np.argsort(np.minimum(by_estimate, by_activation) * n + by_estimate, kind="stable")[:size]
+    orders = [ranks(np.abs(one.effect)) for one in estimates]
+    orders.append(ranks(first.active.activation.double().cpu().numpy()))
+    best = np.lexsort((np.sum(orders, axis=0), np.min(orders, axis=0)))[:size]
     return np.isin(np.arange(n), best)
 
 
@@ -189,11 +192,12 @@ def ranks(sizes: np.ndarray) -> np.ndarray:
     return found
 
 
-def shortlisted(site: FeatureSite, estimate: Effects, share: float, at_least: int = 1) -> Shortlisted:
-    """Measures the shortlist by delta ablation."""
-    chosen = shortlist(estimate, share, at_least)
+def shortlisted(site: FeatureSite, estimates: Sequence[Effects], share: float, at_least: int = 1) -> Shortlisted:
+    """Measures the shortlist by delta ablation; the rest keeps the estimate that comes nearest to what was measured."""
+    chosen = shortlist(estimates, share, at_least)
     where = torch.from_numpy(chosen)
-    measured = exact(site, Active(*(one[where.to(one.device)] for one in estimate.active)))
-    effect = estimate.effect.copy()
+    measured = exact(site, Active(*(one[where.to(one.device)] for one in estimates[0].active)))
+    nearest = min(estimates, key=lambda one: float(np.abs(one.effect[chosen] - measured.effect).mean()))
+    effect = nearest.effect.copy()
     effect[chosen] = measured.effect
-    return Shortlisted(estimate.active, effect, chosen, estimate)
+    return Shortlisted(nearest.active, effect, chosen, nearest)

@@ -1,5 +1,7 @@
 """How far methods agree with each other. Agreement is no proof: methods may share a mistake."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import kendalltau
@@ -10,7 +12,10 @@ def tau(a: Float[np.ndarray, "n"], b: Float[np.ndarray, "n"]) -> float:
 
     Source: Kendall 1945, Biometrika 33, 239-251.
     """
-    return float(np.asarray(kendalltau(a, b))[0]) if np.ptp(a) > 0 and np.ptp(b) > 0 else float("nan")
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    found: Any = kendalltau(a, b)
+    return float(found.statistic)
 
 
 def jaccard(a: Float[np.ndarray, "n"], b: Float[np.ndarray, "n"], k: int) -> float:

@@ -218,7 +218,10 @@ def like(problem: Problem, lm: LanguageModel, case: Case) -> Problem:
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's; nan where one is constant."""
-    return float(np.asarray(spearmanr(a, b))[0]) if np.ptp(a) > 0 and np.ptp(b) > 0 else NAN
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return NAN
+    found: Any = spearmanr(a, b)
+    return float(found.statistic)
 
 
 def matrix(pairs: dict[tuple[str, str], list[tuple[float, float]]], column: int) -> dict[str, dict[str, float]]:

@@ -58,4 +58,7 @@ def shuffle(module: nn.Module, generator: torch.Generator) -> None:
 def similarity(before: Float[np.ndarray, "n"], after: Float[np.ndarray, "n"]) -> float:
     """Spearman's correlation of absolute scores; nan where one is constant."""
     a, b = np.abs(before), np.abs(after)
-    return float(np.asarray(spearmanr(a, b))[0]) if np.ptp(a) > 0 and np.ptp(b) > 0 else float("nan")
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    found: Any = spearmanr(a, b)
+    return float(found.statistic)

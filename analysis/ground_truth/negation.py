@@ -40,7 +40,7 @@ class NegationConfig(Settings, frozen=True):
 
     n_entries: int = Field(default=6, ge=2, le=len(TESTS), description="Pairs of a marker and an entry in a record.")
     negated_share: float = Field(default=0.45, ge=0, le=1, description="Share of entries whose marker is `not`.")
-    n_donors: PositiveInt = Field(default=12, description="Records of each case that replacements are taken from.")
+    n_donors: PositiveInt = Field(default=48, description="Records of each case that replacements are taken from.")
 
 
 class Record(NamedTuple):

@@ -148,7 +148,7 @@ def train(folder: Path, cfg: SmallModelConfig | None = None, task: NegationConfi
         UserError: It did not learn the task well enough to be a ground truth.
     """
     cfg, task = cfg or SmallModelConfig(), task or NegationConfig()
-    settings = artefact.content_hash(cfg.model_dump(mode="json"), task.model_dump(mode="json"))
+    settings = artefact.content_hash(cfg.model_dump(mode="json"), task.model_dump(mode="json", exclude={"n_donors"}))
 
     def fitted(model: Any) -> float:
         compose(model)

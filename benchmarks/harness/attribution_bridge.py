@@ -58,7 +58,7 @@ def feature_effects(sites: Sequence[FeatureSite]) -> dict[str, float]:
             "relp": relp(site, active),
             "integrated": integrated(site, active, 16),
         }
-        reported = shortlisted(site, estimates["relp"], SHARE)
+        reported = shortlisted(site, [estimates["relp"], estimates["patching"]], SHARE)
         found["strongest_in_shortlist"].append(float(reported.is_exact[np.abs(judged).argmax()]))
         found["ablated_share"].append(float(reported.is_exact.mean()))
         found["explained_variance"].append(site.explained_variance)

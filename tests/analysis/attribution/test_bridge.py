@@ -190,19 +190,28 @@ def test_replaced_tokens_are_those_of_runs_with_other_embeddings():
 def test_the_shortlist_holds_both_the_largest_estimates_and_the_largest_activations():
     active = Active(torch.zeros(5).long(), torch.arange(5), torch.tensor([1.0, 9.0, 1.0, 1.0, 1.0]))
     effects = Effects(active, np.asarray([0.1, 0.0, -5.0, 0.2, 0.3]), "relp")
-    assert shortlist(effects, 0.4, 1).tolist() == [False, True, True, False, False]
-    assert shortlist(effects, 0.0, 1).sum() == 1
-    assert shortlist(effects, 1.0, 1).all()
+    assert shortlist([effects], 0.4, 1).tolist() == [False, True, True, False, False]
+    assert shortlist([effects], 0.0, 1).sum() == 1
+    assert shortlist([effects], 1.0, 1).all()
 
 
 def test_what_was_not_measured_keeps_its_estimate():
     where = site(opened("llama"), random_sae(L1Config()))
     estimate = relp(where, where.active((8,)))
-    found = shortlisted(where, estimate, 0.3)
+    found = shortlisted(where, [estimate], 0.3)
     judged = exact(where, estimate.active).effect
     assert 0 < found.is_exact.sum() < len(found.is_exact)
     assert found.effect[found.is_exact] == pytest.approx(judged[found.is_exact], abs=1e-6)
     assert (found.effect[~found.is_exact] == estimate.effect[~found.is_exact]).all()
+
+
+def test_of_two_estimates_the_one_nearer_to_what_was_measured_counts():
+    where = site(opened("llama"), random_sae(L1Config()))
+    active = where.active((8,))
+    right = exact(where, active)
+    wrong = right._replace(effect=right.effect[::-1] + 1, tier="patching")
+    for both in ([right, wrong], [wrong, right]):
+        assert shortlisted(where, both, 0.3).effect == pytest.approx(right.effect, abs=1e-6)
 
 
 def test_the_graph_is_json_whose_edges_join_its_nodes():
@@ -216,7 +225,7 @@ def test_the_graph_is_json_whose_edges_join_its_nodes():
     assert all({edge["from"], edge["to"]} <= ids for edge in record["edges"])
     assert all(set(path["through"]) <= ids for path in record["paths"])
     assert record["n_ablated"] <= 0.4 * record["n_active"] + 1
-    assert {edge["tier"] for edge in record["edges"] if edge["to"] == "answer"} <= {"exact", "relp"}
+    assert {edge["tier"] for edge in record["edges"] if edge["to"] == "answer"} <= {"exact", "relp", "patching"}
 
 
 def test_where_no_feature_fires_is_a_clear_error():
