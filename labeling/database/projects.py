@@ -135,15 +135,14 @@ def publish_codebook(conn: Connection, actor: Actor, project_id: str, codebook: 
 
 
 def flag_stale(conn: Connection, project_id: str) -> int:
-    """Flags the items of a project's open rounds; how many they are."""
+    """Flags the items of a project's open rounds; how many they are, planned retests not counted."""
     running = select(round_.c.id).where(
         round_.c.project_id == project_id, round_.c.state.in_(("open", "paused", "draft"))
     )
-    return conn.execute(
-        update(item)
-        .where(item.c.round_id.in_(running), item.c.state.in_(("open", "rated", "escalated", "consensus", "ambiguous")))
-        .values(state="stale", is_free=0)
-    ).rowcount
+    is_asked = item.c.round_id.in_(running) & item.c.state.in_(("open", "rated", "escalated", "consensus", "ambiguous"))
+    flag = update(item).values(state="stale", is_free=0)
+    conn.execute(flag.where(is_asked, item.c.stratum == "retest"))
+    return conn.execute(flag.where(is_asked)).rowcount
 
 
 def codebook_of(conn: Connection, codebook_version_id: str) -> CodebookVersion:

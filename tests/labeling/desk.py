@@ -14,6 +14,7 @@ from labeling.database.rounds import PlannedItem, Round
 from labeling.database.submissions import Accepted, Sent
 from labeling.database.transaction import PROGRAM, Actor
 from labeling.evidence import Context, SAERef, Snapshot
+from labeling.round_settings import RoundSettings
 
 CODEBOOK = Codebook.model_validate(
     {
@@ -94,7 +95,8 @@ class Desk:
         return cls(database, project.id, version.id, Actor(people[-1].id), [Actor(person.id) for person in people[:-1]])
 
     def open_round(self, items: Sequence[PlannedItem], kind: str = "main", **more: Any) -> Round:
-        """A round for everybody."""
+        """A round for everybody; without retests, which are drawn by random ids, unless settings say so."""
+        more.setdefault("settings", RoundSettings(retest_share=0))
         with self.database.write() as conn:
             return rounds.open_round(
                 conn, self.lead, self.project_id, kind=kind, title="Round", codebook_version_id=self.codebook_version_id,

@@ -120,9 +120,9 @@ def test_a_signature_wants_a_fresh_proof_of_the_signer(due: tuple[Desk, Actor, s
 
 
 def test_a_new_codebook_flags_open_items_keeps_judgements_and_asks_anew(desk: Desk):
-    opened = desk.open_round(plan(2))
+    opened = desk.open_round(plan(2), settings=RoundSettings(retest_share=1))
     given = desk.next(desk.raters[0], opened.id)
-    desk.submit(desk.next(desk.raters[1], opened.id))
+    desk.submit(desk.next(desk.raters[1], opened.id))  # which plans a retest
     changed = CODEBOOK.model_copy(update={"rubric": "Look twice."})
     with desk.database.write() as conn:
         published = projects.publish_codebook(conn, desk.lead, desk.project_id, changed, "after discussion")

@@ -17,8 +17,6 @@ from labeling.round_settings import RoundSettings
 from sae.errors import UserError
 from tests.labeling.desk import Desk, Wall, plan
 
-NO_RETESTS = RoundSettings(retest_share=0)
-
 
 def rows(desk: Desk, table):
     with desk.database.read() as conn:
@@ -26,7 +24,7 @@ def rows(desk: Desk, table):
 
 
 def test_gives_every_slot_once_and_says_when_nothing_is_left(desk: Desk):
-    opened = desk.open_round(plan(5), settings=NO_RETESTS)
+    opened = desk.open_round(plan(5))
     for _ in range(5):
         for rater in desk.raters:
             given = desk.next(rater, opened.id)
@@ -40,7 +38,7 @@ def test_gives_every_slot_once_and_says_when_nothing_is_left(desk: Desk):
 
 
 def test_every_rater_has_every_feature_in_an_order_of_their_own(desk: Desk):
-    opened = desk.open_round(plan(8, slots=4), settings=NO_RETESTS, seed=3)
+    opened = desk.open_round(plan(8, slots=4), seed=3)
     orders = []
     for rater in desk.raters:
         order = []
@@ -96,7 +94,7 @@ def test_an_expired_lease_frees_the_slot_and_a_late_submission_fills_it(desk: De
 
 
 def test_a_late_submission_to_a_full_item_is_kept_as_surplus(desk: Desk, wall: Wall):
-    opened = desk.open_round(plan(1, "single", slots=1), settings=NO_RETESTS)
+    opened = desk.open_round(plan(1, "single", slots=1))
     late = desk.next(desk.raters[0], opened.id)
     wall.pass_(minutes=31)
     desk.submit(desk.next(desk.raters[1], opened.id))
@@ -261,7 +259,7 @@ def test_disagreement_adds_blind_slots_and_then_waits_for_a_senior(desk: Desk):
 
 
 def test_an_adaptive_item_stops_when_two_agree(desk: Desk):
-    opened = desk.open_round(plan(1, "adaptive", 2), settings=NO_RETESTS)
+    opened = desk.open_round(plan(1, "adaptive", 2))
     for rater in desk.raters[:2]:
         desk.submit(desk.next(rater, opened.id), "drug")
     assert rows(desk, schema.item)[0].state == "consensus"
