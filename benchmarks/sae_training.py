@@ -21,10 +21,13 @@ Where it is not there, the settings say so and the figures are without it.
 - `fve_vs_best_peer`: explained variance on held-out planted data after 3,000 steps (40 in the quick form), ours minus the
   best peer's; the peers say what it is of all after 600;
   `mcc_vs_best_peer`: the same for the mean cosine of planted directions with the nearest decoder row.
+- `synth_matryoshka_f1`, `synth_matryoshka_mcc`: our Matryoshka SAE in a hierarchical world of known features, SynthSAEBench at
+  a sixteenth of its size, scored by sae-lens; `synth_f1_vs_saelens`, `synth_mcc_vs_saelens`: ours minus SAELens' own Matryoshka
+  on the same samples.
 - `dead_fraction_quickstart`: the largest share of features dead at the end of training, over the SAEs of the quickstart.
 - the table of `--part crossover`: a sparse step ÷ a dense one by the share of [batch, d_sae] that is active.
 
-Above 1 means that ours is faster, but for the four that say otherwise.
+Above 1 means that ours is faster, but for those that say otherwise.
 """
 
 import contextlib
@@ -46,9 +49,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import embedding_bag, normalize
 
-from benchmarks.harness.peers import quiet
 from benchmarks.harness.report import Report, Table, parser_of
 from benchmarks.harness.rounds import Figure, Way, race, spread
+from benchmarks.harness.trainers import DictionaryLearning, Ours, SAELens, Shape, Sparsify, has_dictionary_learning
 from clinlens.config import validated
 from clinlens.pipeline import Run
 from sae.base import SAE
@@ -60,9 +63,9 @@ from training.engine import prepare
 from training.fit import fit_together
 from training.spec import Fit
 from training.stream import ActivationStream
-from training.trainee import ENCODER_SCALE, descend, new_optimiser
+from training.trainee import ENCODER_SCALE
 
-PARTS = ("steps", "grid", "dead", "crossover", "quality")
+PARTS = ("steps", "grid", "dead", "crossover", "quality", "synth")
 TARGETS = {
     "topk_vs_saelens": "≥ 5",
     "topk_vs_sparsify": "≥ 1.8",
@@ -76,22 +79,13 @@ TARGETS = {
     "extra_sae_vs_alone": "≤ 1.03",
     "fve_vs_best_peer": "≥ -.002",
     "mcc_vs_best_peer": "≥ -.005",
+    "synth_matryoshka_f1": "≥ SAELens'",
+    "synth_matryoshka_mcc": "≥ SAELens'",
+    "synth_f1_vs_saelens": "≥ 0",
+    "synth_mcc_vs_saelens": "≥ 0",
     "dead_fraction_quickstart": "≤ .05",
 }
 L0 = 64
-
-
-class Shape(NamedTuple):
-    """Sizes of a race."""
-
-    d_in: int
-    expansion: int
-    k: int
-    batch: int
-
-    @property
-    def d_sae(self) -> int:
-        return self.d_in * self.expansion
 
 
 class Size(NamedTuple):
@@ -104,9 +98,10 @@ class Size(NamedTuple):
     """Where quality is measured; the last one is the end."""
     n_grid_steps: int
     quickstart: dict[str, Any]
+    synth_steps: int
 
 
-FULL = Size(Shape(512, 16, 32, 4096), 5, Shape(128, 8, 16, 1024), (600, 3000), 60, {})
+FULL = Size(Shape(512, 16, 32, 4096), 5, Shape(128, 8, 16, 1024), (600, 3000), 60, {}, 3000)
 QUICK = Size(
     Shape(128, 8, 16, 512),
     3,
@@ -114,6 +109,7 @@ QUICK = Size(
     (40,),
     6,
     {"clinic": {"n_notes": 120}, "training": {"n_tokens": 20_000}, "engine": {"kind": "inline"}},
+    20,
 )
 
 
@@ -146,160 +142,6 @@ class Planted:
         return float(cosines[linear_sum_assignment(-cosines)].mean())
 
 
-class Ours:
-    """Our whole step. `engine` none means dense."""
-
-    def __init__(self, sae: SAE, lr: float, engine: SparseEngine | None) -> None:
-        self.sae, self.engine = sae, engine
-        self._optimiser = new_optimiser(sae, lr)
-        self._silent = torch.zeros(sae.d_sae, dtype=torch.int64)
-        self.n_codes = 0
-
-    def step(self, x: Tensor) -> None:
-        """One."""
-        dead = self._silent >= 200 * len(x)
-        sae, engine = self.sae, self.engine
-        losses = sae.losses(x, dead, 1.0) if engine is None else sae.sparse_losses(x, dead, 1.0, engine)
-        descend(self.sae, self._optimiser, losses.total, 1.0)
-        self.sae.observe(losses)
-        self._silent.add_(len(x)).masked_fill_(losses.fired > 0, 0)
-        self.n_codes = losses.n_codes
-
-    @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """x̂."""
-        return self.sae(x).reconstruction
-
-    @property
-    def decoder(self) -> Tensor:
-        return self.sae.W_dec.detach()
-
-
-class SAELens:
-    """SAELens' own trainer, step by step."""
-
-    def __init__(self, config: Any, lr: float, batch: int, n_steps: int, like: SAE | None = None) -> None:
-        from sae_lens import TrainingSAE
-        from sae_lens.config import SAETrainerConfig
-        from sae_lens.training.sae_trainer import SAETrainer
-
-        torch.manual_seed(0)
-        settings = SAETrainerConfig(
-            total_training_samples=n_steps * batch, train_batch_size_samples=batch, lr=lr, lr_end=lr
-        )
-        with quiet():
-            self.sae = TrainingSAE.from_dict(config.to_dict())
-            self._trainer = SAETrainer(settings, self.sae, iter(()))
-        if like is not None:
-            with torch.no_grad():
-                for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
-                    getattr(self.sae, name).copy_(getattr(like, name))
-                if hasattr(self.sae, "log_threshold") and hasattr(like, "threshold"):
-                    self.sae.log_threshold.copy_(like.threshold.log())
-
-    def step(self, x: Tensor) -> None:
-        """One."""
-        with quiet():
-            self._trainer.step(x)
-
-    @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """x̂."""
-        return self.sae.decode(self.sae.encode(x))
-
-    @property
-    def decoder(self) -> Tensor:
-        return self.sae.W_dec.detach()
-
-
-class Sparsify:
-    """sparsify's coder with Adam, in the order of its trainer's loop."""
-
-    def __init__(self, shape: Shape, lr: float, like: SAE | None = None) -> None:
-        with contextlib.redirect_stdout(io.StringIO()):
-            from sparsify import SparseCoder, SparseCoderConfig
-
-        torch.manual_seed(0)
-        self.coder = SparseCoder(shape.d_in, SparseCoderConfig(expansion_factor=shape.expansion, k=shape.k))
-        if like is not None:
-            with torch.no_grad():
-                self.coder.encoder.weight.copy_(like.W_enc.T)
-                self.coder.encoder.bias.copy_(like.b_enc)
-                self.coder.W_dec.copy_(like.W_dec)
-                self.coder.b_dec.copy_(like.b_dec)
-        self._optimiser = torch.optim.Adam(self.coder.parameters(), lr=lr)
-
-    def step(self, x: Tensor) -> None:
-        """One."""
-        self.coder.set_decoder_norm_to_unit_norm()
-        self.coder(x=x, y=x, dead_mask=None).fvu.backward()
-        self.coder.remove_gradient_parallel_to_decoder_directions()
-        self._optimiser.step()
-        self._optimiser.zero_grad()
-
-    @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """x̂."""
-        return self.coder(x=x, y=x, dead_mask=None).sae_out
-
-    @property
-    def decoder(self) -> Tensor:
-        return self.coder.W_dec.detach()
-
-
-class DictionaryLearning:
-    """dictionary_learning's own TopK trainer, without warm-up."""
-
-    def __init__(self, shape: Shape, lr: float, n_steps: int, like: SAE | None = None) -> None:
-        from dictionary_learning.trainers.top_k import TopKTrainer
-
-        self._trainer = TopKTrainer(
-            n_steps,
-            shape.d_in,
-            shape.d_sae,
-            shape.k,
-            layer=0,
-            lm_name="none",
-            lr=lr,
-            warmup_steps=0,
-            seed=0,
-            device="cpu",
-        )
-        self._number = 0
-        if like is not None:
-            coder = self._trainer.ae
-            with torch.no_grad():
-                coder.encoder.weight.copy_(like.W_enc.T)
-                coder.encoder.bias.copy_(like.b_enc)
-                coder.decoder.weight.copy_(like.W_dec.T)
-                coder.b_dec.copy_(like.b_dec)
-            self._number = 1  # the first one would set the bias
-
-    def step(self, x: Tensor) -> None:
-        """One."""
-        self._trainer.update(self._number, x)
-        self._number += 1
-
-    @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """x̂."""
-        return self._trainer.ae(x)
-
-    @property
-    def decoder(self) -> Tensor:
-        return self._trainer.ae.decoder.weight.detach().T
-
-
-def has_dictionary_learning(report: Report) -> bool:
-    """Whether it can be imported; says so where not."""
-    try:
-        import dictionary_learning.trainers.top_k  # noqa: F401
-    except ImportError as error:
-        report.say(f"dictionary_learning is left out: {error}")
-        return False
-    return True
-
-
 def main() -> None:
     """Measures the parts that were asked for."""
     parser = parser_of(__doc__, PARTS)
@@ -321,6 +163,8 @@ def main() -> None:
         measure_crossover(report, size, kernels)
     if "quality" in parts:  # last, since freed memory is kept from here on
         measure_quality(report, size, kernels)
+    if "synth" in parts:
+        measure_synth(report, size, kernels, is_quick=arguments.quick)
     report.deliver(arguments)
 
 
@@ -447,6 +291,47 @@ def measure_quality(report: Report, size: Size, kernels: KernelsName) -> None:
     for figure, found in (("fve_vs_best_peer", fve), ("mcc_vs_best_peer", mcc)):
         value = found["ours"] - max(value for name, value in found.items() if name != "ours")
         report.figures[figure] = Figure(value, value, value)
+
+
+def measure_synth(report: Report, size: Size, kernels: KernelsName, *, is_quick: bool) -> None:
+    """Matryoshka and BatchTopK in a world of known features, ours and SAELens' on the same samples."""
+    from sae_lens import BatchTopKTrainingSAEConfig, MatryoshkaBatchTopKTrainingSAEConfig
+
+    from benchmarks.harness.synthetic_world import SIXTEENTH, TINY, SyntheticWorld, opened, opened_theirs
+
+    at, lr, batch = TINY if is_quick else SIXTEENTH, 1e-3, 256 if is_quick else 1024
+    world = SyntheticWorld(at)
+    first = world.sample(4 * batch)
+    dims = {"d_in": at.d_in, "d_sae": at.d_sae, "k": at.k}
+    nested = MatryoshkaConfig(k=at.k)
+    widths = [*(int(at.d_sae * share) for share in nested.prefixes), at.d_sae]
+    kinds: dict[str, tuple[SAEConfig, Any]] = {
+        "matryoshka": (nested, MatryoshkaBatchTopKTrainingSAEConfig(**dims, matryoshka_widths=widths)),
+        "batchtopk": (BatchTopKConfig(k=at.k), BatchTopKTrainingSAEConfig(**dims)),
+    }
+    pairs: dict[str, tuple[Ours, SAELens]] = {}
+    for name, (cfg, theirs) in kinds.items():
+        sae = build(cfg, at.d_in, at.d_sae)
+        sae.initialise(first, torch.Generator().manual_seed(0), ENCODER_SCALE)
+        engine = SparseEngine(choose(kernels), "auto")
+        pairs[name] = (Ours(sae, lr, engine), SAELens(theirs, lr, batch, size.synth_steps + 1))
+    for _ in range(size.synth_steps):
+        x = world.sample(batch)
+        for pair in pairs.values():
+            for maker in pair:
+                maker.step(x)
+    for name, (ours, theirs) in pairs.items():
+        mine, peer = world.score(opened(ours.sae, kinds[name][0])), world.score(opened_theirs(theirs.sae))
+        for side, found in (("ours", mine), ("saelens", peer)):
+            report.peers |= {f"synth: {name}, {side}, {key}": float(value) for key, value in found._asdict().items()}
+        if name == "matryoshka":
+            values = (mine.f1, mine.mcc, mine.f1 - peer.f1, mine.mcc - peer.mcc)
+            names = ("synth_matryoshka_f1", "synth_matryoshka_mcc", "synth_f1_vs_saelens", "synth_mcc_vs_saelens")
+            report.figures |= {key: Figure(value, value, value) for key, value in zip(names, values, strict=True)}
+    report.say(
+        f"synth: {at.n_features} features in {at.d_in} dimensions, {world.l0:.1f} at a time; d_sae {at.d_sae}, k={at.k}, "
+        f"{size.synth_steps} steps of {batch}, learning rate {lr:g}"
+    )
 
 
 def measure_grid(report: Report, size: Size) -> None:
