@@ -11,7 +11,7 @@ lead to the label?); `learnability` is the mean of those that could be measured.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveFloat
@@ -131,14 +131,14 @@ def splits(texts: Sequence[str], fold: np.ndarray, cfg: LearnabilityConfig) -> l
     """The folds that have rows; words are counted once."""
     from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer  # slow to import; no need on the web
 
-    counts = CountVectorizer(ngram_range=(1, 2), token_pattern=WORD).fit_transform(texts)
+    counts: Any = CountVectorizer(ngram_range=(1, 2), token_pattern=WORD).fit_transform(texts)
     found = []
     for number in range(cfg.n_folds):
         inside, outside = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         if not len(outside):
             continue
         is_met = np.flatnonzero(counts[inside].getnnz(axis=0))
-        tfidf = TfidfTransformer(sublinear_tf=True)
+        tfidf: Any = TfidfTransformer(sublinear_tf=True)
         learned = tfidf.fit_transform(counts[inside][:, is_met])
         found.append(Split(inside, outside, *turned(learned, tfidf.transform(counts[outside][:, is_met]))))
     return found
