@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import select
 
+from clinlens import serve
 from labeling.database import connection, dump, integrity, migrations, schema, sqlite_file
 from labeling.database.clock import Clock
 from labeling.database.connection import Database
@@ -164,3 +165,8 @@ def test_reading_writes_no_event(desk: Desk):
 
     with pytest.raises(RuntimeError, match="only reads"), desk.database.read() as conn:
         audit.append(conn, desk.project_id, PROGRAM, "read", "item:1")
+
+
+def test_a_server_tells_an_empty_database_of_a_url_from_one_with_judgements(database: Database, tmp_path: Path):
+    assert serve.exists(database.engine.url.render_as_string(hide_password=False))
+    assert not serve.exists(f"sqlite:///{tmp_path / 'empty.db'}")
