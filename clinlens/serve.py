@@ -143,8 +143,21 @@ def opened(place: Place, config: WebConfig) -> Iterator[Opened]:
 
 
 def exists(database: str) -> bool:
-    """Whether there is a database already; one that is named by URL is expected to be there."""
-    return "://" in database or Path(database).is_file()
+    """Whether there is a database of judgements already: a file, or tables where a URL leads; an empty one is filled later.
+
+    Raises:
+        UserError: The server that a URL names cannot be reached.
+    """
+    if "://" not in database:
+        return Path(database).is_file()
+    from labeling.database.clock import Clock, utc_now
+    from labeling.database.connection import Database, url_of
+
+    found = Database(url_of(database), Clock(utc_now))
+    try:
+        return found.version() is not None
+    finally:
+        found.close()
 
 
 def listening_options(config: WebConfig) -> dict[str, Any]:

@@ -230,7 +230,8 @@ def analytics(table: np.ndarray, levels: np.ndarray, scale: Scale, found: dict[s
             label = "ac1" if (kind, weighting) == ("ac", "identity") else name + SUFFIX[weighting]
             if label in found and found[label].value is not None and len(table) > 1:
                 done[label] = analytic(kind, given_columns(table), levels, weights)
-    if found.get("alpha_nominal", found["percent_agreement"]).value is not None and "alpha_nominal" in found:
+    n_pairable = int(((~np.isnan(table)).sum(axis=1) >= 2).sum())
+    if "alpha_nominal" in found and found["alpha_nominal"].value is not None and n_pairable > 1:
         done["alpha_nominal"] = analytic("alpha", table, levels, np.eye(len(levels)))
     return done
 

@@ -14,7 +14,8 @@ intervals do not. Measured coverage, and wider intervals that were tried: docs/a
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ from sae.config import Settings
 
 CHUNK_CELLS = 4_000_000
 """Counts drawn at once: 32 MB."""
+KEPT_CELLS = 40_000_000
+"""Counts that are kept for the next figures of as many items: 80 MB."""
 SPARSE = 0.05
 """Share of contributions that are not 0, below which the sums skip zeros. Source: a product costs some 20 times as much then."""
 MAX_LEFT_OUT = 2000
@@ -124,19 +127,34 @@ def distinct_columns(tables: list[np.ndarray]) -> tuple[np.ndarray, list[list[in
 
 def resampled_sums(contributions: np.ndarray, cfg: BootstrapConfig) -> np.ndarray:
     """[n_bootstraps, n_columns] sums over items drawn with replacement."""
-    n = len(contributions)
-    rng = np.random.default_rng(cfg.seed)
-    at_once = max(1, CHUNK_CELLS // n)
     is_sparse = np.count_nonzero(contributions) < SPARSE * contributions.size
     columns = csr_array(contributions.T) if is_sparse else contributions.T
-    found = []
+    found = [(columns @ times.T.astype(np.float64)).T for times in drawings(len(contributions), cfg)]
+    return np.concatenate(found)
+
+
+def drawings(n: int, cfg: BootstrapConfig) -> Iterable[np.ndarray]:
+    """How often each of n items is in each resample, [at once, n] at a time; kept for the next field where there is room."""
+    if n * cfg.n_bootstraps > KEPT_CELLS:
+        return drawn(n, cfg)
+    return kept_drawings(n, cfg)
+
+
+@lru_cache(maxsize=4)
+def kept_drawings(n: int, cfg: BootstrapConfig) -> tuple[np.ndarray, ...]:
+    """The same, drawn once."""
+    return tuple(times.astype(np.uint32 if n > np.iinfo(np.uint16).max else np.uint16) for times in drawn(n, cfg))
+
+
+def drawn(n: int, cfg: BootstrapConfig) -> Iterator[np.ndarray]:
+    """The same, drawn anew."""
+    rng = np.random.default_rng(cfg.seed)
+    at_once = max(1, CHUNK_CELLS // n)
     for start in range(0, cfg.n_bootstraps, at_once):
         size = min(at_once, cfg.n_bootstraps - start)
-        drawn = rng.integers(0, n, size=(size, n))
-        drawn += np.arange(size)[:, None] * n
-        times = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
-        found.append((columns @ times.T.astype(np.float64)).T)
-    return np.concatenate(found)
+        places = rng.integers(0, n, size=(size, n))
+        places += np.arange(size)[:, None] * n
+        yield np.bincount(places.ravel(), minlength=size * n).reshape(size, n)
 
 
 def estimate(one: Statistic, resampled: np.ndarray, support: Support, cfg: BootstrapConfig) -> Estimate:

@@ -164,7 +164,7 @@ def fill(database: Database, calendar: Calendar, run_folder: Path, seed: int) ->
             codebook_version_id=version.id, items=plans["main"], rater_ids=[*raters, *everybody],
             settings=RoundSettings(retest_share=0.25),
         )  # fmt: skip
-    for n_items in (14, 12, 10):
+    for n_items in (14, 12, 10, 18):
         n_judgements += sum(work(database, calendar, one, main.id, codebook, n_items) for one in cast[:-1])
         calendar.go(weeks=2)
     with database.write() as conn:

@@ -7,6 +7,7 @@ This is a percentage and no coefficient: what chance would bring to free text ca
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from labeling.estimate import Estimate, Support
 from labeling.gwet import coefficient
 
 
+@lru_cache(maxsize=65_536)
 def normalised(text: str) -> str:
     """Lower case, compatible characters made one, punctuation and runs of spaces turned into single spaces."""
     plain = unicodedata.normalize("NFKC", text).casefold()

@@ -198,8 +198,10 @@ def analytic(
 
 
 def with_t(value: float, deviations: np.ndarray) -> Analytic:
-    """Standard error and interval from what each item contributes beyond the value."""
+    """Standard error and interval from what each item contributes beyond the value; NaN where one item tells of no spread."""
     n = len(deviations)
+    if n < 2:
+        return Analytic(value, float("nan"), float("nan"), float("nan"))
     se = float(np.sqrt((deviations**2).sum() / (n * (n - 1))))
     half = float(student.ppf(0.975, n - 1)) * se
     return Analytic(value, se, max(-1.0, value - half), min(1.0, value + half))

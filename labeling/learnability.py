@@ -11,15 +11,23 @@ lead to the label?); `learnability` is the mean of those that could be measured.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveFloat
+from scipy.optimize import minimize
+from scipy.sparse import csr_array
+from scipy.special import log_softmax, softmax
 
 from sae.config import Settings
 from sae.errors import UserError
 
 WORD = r"(?u)\b\w+\b"
+MAX_STEPS = 500
+TOLERANCE = 1e-4
+"""Largest gradient that counts as none."""
+BARRED = -1e9
+"""Added under the softmax to what cannot be."""
 FLOOR = 1e-6
 """Probabilities are kept so far from 0 under a logarithm."""
 
@@ -72,9 +80,11 @@ def learnability(
     reason = why_not(texts, y, group, cfg)
     if reason:
         return Learnability(None, None, None, reason)
-    fold, rng = folds_of(group, cfg), np.random.default_rng(cfg.seed)
-    d2 = cross_validated(texts, y, fold, cfg)
-    nulls = [cross_validated(texts, rng.permutation(y), fold, cfg) for _ in range(cfg.n_permutations)]
+    folds, rng = splits(texts, folds_of(group, cfg), cfg), np.random.default_rng(cfg.seed)
+    ranks = np.unique(y, return_inverse=True)[1]
+    d2, *nulls = cross_validated(
+        folds, np.stack([ranks, *(rng.permutation(ranks) for _ in range(cfg.n_permutations))]), cfg
+    )
     null = float(np.mean(nulls)) if nulls else 0.0
     return Learnability(max(d2 - max(null, 0.0), 0.0), d2, null, "")
 
@@ -104,33 +114,88 @@ def folds_of(group: np.ndarray, cfg: LearnabilityConfig) -> np.ndarray:
     return (order % cfg.n_folds)[group]
 
 
-def cross_validated(texts: Sequence[str], y: np.ndarray, fold: np.ndarray, cfg: LearnabilityConfig) -> float:
-    """D² over all folds together."""
-    ours = baseline = 0.0
+class Split(NamedTuple):
+    """One fold left out, with the texts as numbers: the same for every permutation of the labels."""
+
+    inside: np.ndarray
+    """Rows that are learned from."""
+    outside: np.ndarray
+    """Rows that are foretold."""
+    learned: np.ndarray
+    """[n_inside, rank] TF-IDF, whose vocabulary and frequencies are those of these rows alone, turned by `turned`."""
+    foretold: np.ndarray
+    """[n_outside, rank]."""
+
+
+def splits(texts: Sequence[str], fold: np.ndarray, cfg: LearnabilityConfig) -> list[Split]:
+    """The folds that have rows; words are counted once."""
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer  # slow to import; no need on the web
+
+    counts: Any = CountVectorizer(ngram_range=(1, 2), token_pattern=WORD).fit_transform(texts)
+    found = []
     for number in range(cfg.n_folds):
         inside, outside = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         if not len(outside):
             continue
-        classes, counts = np.unique(y[inside], return_counts=True)
-        total = counts.sum() + len(classes) + 1  # one more of each, and one for all labels not met
-        met = np.minimum(np.searchsorted(classes, y[outside]), len(classes) - 1)
-        is_met = classes.take(met) == y[outside]
-        guessed = np.where(is_met, (counts.take(met) + 1) / total, 1 / total)
-        baseline -= float(np.log(guessed).sum())
-        if len(classes) > 1:
-            chances = foretold(
-                [texts[int(row)] for row in inside], y[inside], [texts[int(row)] for row in outside], cfg
-            )
-            guessed = np.where(is_met, np.take_along_axis(chances, met[:, None], axis=1)[:, 0], 1 / total)
-        ours -= float(np.log(np.maximum(guessed, FLOOR)).sum())
-    return float(1 - ours / baseline) if baseline > 0 else 0.0
+        is_met = np.flatnonzero(counts[inside].getnnz(axis=0))
+        tfidf: Any = TfidfTransformer(sublinear_tf=True)
+        learned = tfidf.fit_transform(counts[inside][:, is_met])
+        found.append(Split(inside, outside, *turned(learned, tfidf.transform(counts[outside][:, is_met]))))
+    return found
 
 
-def foretold(texts: Sequence[str], y: np.ndarray, others: Sequence[str], cfg: LearnabilityConfig) -> np.ndarray:
-    """[n_others, n_labels] probability of each label that was met, in ascending order."""
-    from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import, and the web server has no need of it
-    from sklearn.linear_model import LogisticRegression
+def turned(learned: csr_array, foretold: csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in the basis that the learned ones span: with fewer rows than words, a fifth of the numbers.
 
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORD)
-    model = LogisticRegression(C=cfg.C, max_iter=500).fit(words.fit_transform(texts), y)
-    return np.asarray(model.predict_proba(words.transform(others)))
+    A squared penalty does not see the turn, since the best weights lie in that span: the foretelling is the same.
+    """
+    values, vectors = np.linalg.eigh((learned @ learned.T).toarray())
+    kept = values > 1e-10 * values[-1]
+    root, vectors = np.sqrt(values[kept]), vectors[:, kept]
+    return vectors * root, (foretold @ learned.T).toarray() @ vectors / root
+
+
+def cross_validated(folds: Sequence[Split], labels: np.ndarray, cfg: LearnabilityConfig) -> list[float]:
+    """D² over all folds together, of each row of labels [n_sets, n]: the rater's own, and permuted ones."""
+    ours, baseline = np.zeros(len(labels)), np.zeros(len(labels))
+    for one in folds:
+        all_chances = foretold(one, labels, cfg)
+        for place, (y, chances) in enumerate(zip(labels, all_chances, strict=True)):
+            counts = np.bincount(y[one.inside], minlength=chances.shape[1])
+            n_met = np.count_nonzero(counts)
+            total = counts.sum() + n_met + 1  # one more of each, and one for all labels not met
+            outside = y[one.outside]
+            guessed = np.where(counts[outside] > 0, (counts[outside] + 1) / total, 1 / total)
+            baseline[place] -= np.log(guessed).sum()
+            if n_met > 1:
+                hits = chances[np.arange(len(outside)), outside]
+                guessed = np.where(counts[outside] > 0, hits, 1 / total)
+            ours[place] -= np.log(np.maximum(guessed, FLOOR)).sum()
+    some = np.where(baseline > 0, baseline, 1)
+    return [float(one) for one in np.where(baseline > 0, 1 - ours / some, 0.0)]
+
+
+def foretold(one: Split, labels: np.ndarray, cfg: LearnabilityConfig) -> np.ndarray:
+    """[n_sets, n_outside, n_labels] probabilities by logistic regressions, one for each row of labels [n_sets, n].
+
+    They share their inputs, so that all are fitted at once: the sum of their losses is smallest where each one is. A label
+    that a fold has not met is barred there.
+    """
+    x, n_sets, n_labels = one.learned, len(labels), int(labels.max()) + 1
+    targets = np.eye(n_labels)[labels[:, one.inside].T]
+    barred = np.where(targets.any(axis=0), 0.0, BARRED)
+
+    def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        both = flat.reshape(-1, n_sets * n_labels)
+        chances = log_softmax((x @ both[1:] + both[0]).reshape(targets.shape) + barred, axis=2)
+        error = (np.exp(chances) - targets).reshape(len(x), -1)
+        loss = -(targets * chances).sum() + (both[1:] ** 2).sum() / (2 * cfg.C)
+        gradient = np.concatenate([error.sum(axis=0)[None], x.T @ error + both[1:] / cfg.C])
+        return float(loss) / len(x), gradient.ravel() / len(x)
+
+    start = np.zeros((x.shape[1] + 1) * n_sets * n_labels)
+    options = {"maxiter": MAX_STEPS, "gtol": TOLERANCE, "ftol": 1e-12}
+    best = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options).x
+    both = best.reshape(-1, n_sets * n_labels)
+    logits = (one.foretold @ both[1:] + both[0]).reshape(-1, n_sets, n_labels) + barred
+    return softmax(logits, axis=2).transpose(1, 0, 2)

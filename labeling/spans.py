@@ -8,7 +8,6 @@ Source: Hripcsak and Rothschild 2005, doi:10.1197/jamia.M1733, for F1 where ther
 """
 
 from collections.abc import Sequence
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +63,7 @@ def span_agreement(items: Sequence[np.ndarray], cfg: BootstrapConfig | None = No
     reason = "" if 0 < n_marked < n_marks else (
         "No item has marks of two raters." if not paired else "Every token is marked by all raters, or none by any."
     )  # fmt: skip
-    parts = np.asarray([marks_of_item(one) for one in paired]).reshape(-1, 3)
+    parts = sums_of_items(paired)
     of_tokens = alpha(np.zeros((0, 2)), np.array([0.0, 1.0]), "nominal").of_sums
     statistics = {
         "alpha": Statistic(parts, of_tokens, reason=reason),
@@ -75,17 +74,22 @@ def span_agreement(items: Sequence[np.ndarray], cfg: BootstrapConfig | None = No
     return SpanAgreement(found["alpha"], found["f1"], n_tokens, n_marked / n_marks if n_marks else 0.0)
 
 
-def marks_of_item(marks: np.ndarray) -> np.ndarray:
-    """What one item [n_raters, n_tokens] adds to the sums of alpha over tokens."""
-    yes = marks.sum(axis=0)
-    counts = np.column_stack([len(marks) - yes, yes])
-    return alpha(counts, np.array([0.0, 1.0]), "nominal").contributions.sum(axis=0)
+def sums_of_items(paired: Sequence[np.ndarray]) -> np.ndarray:
+    """[n_items, 3] what each item's marks [n_raters, n_tokens] add to the sums of alpha over tokens."""
+    if not paired:
+        return np.zeros((0, 3))
+    lengths = np.asarray([one.shape[1] for one in paired])
+    yes = np.concatenate([one.sum(axis=0) for one in paired])
+    counts = np.column_stack([np.repeat([len(one) for one in paired], lengths) - yes, yes])
+    each = alpha(counts, np.array([0.0, 1.0]), "nominal").contributions
+    return np.add.reduceat(each, np.cumsum(lengths) - lengths, axis=0)
 
 
 def mean_f1(marks: np.ndarray) -> float:
-    """Mean over pairs of raters; 1 where both mark nothing."""
-    found = []
-    for a, b in combinations(range(len(marks)), 2):
-        size = marks[a].sum() + marks[b].sum()
-        found.append(2 * (marks[a] * marks[b]).sum() / size if size else 1.0)
-    return float(np.mean(found))
+    """Mean over pairs of raters, all at once as a product of [n_raters, n_tokens]; 1 where both mark nothing."""
+    both = marks @ marks.T
+    own = np.diagonal(both)
+    size = own[:, None] + own
+    f1 = np.where(size > 0, 2 * both / np.where(size > 0, size, 1), 1.0)
+    n = len(marks)
+    return float((f1.sum() - np.trace(f1)) / (n * (n - 1)))

@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from scipy.stats import norm
 
+from labeling.gwet import analytic
 from labeling.ratings import Ratings
 from sae.config import Settings
 from sae.errors import UserError
@@ -92,16 +93,9 @@ def ac1(first: np.ndarray, second: np.ndarray, n_classes: int) -> Agreement:
 
 
 def with_spread(first: np.ndarray, second: np.ndarray, n_classes: int) -> tuple[float, float]:
-    """AC1 and its standard error. Source: Gwet 2008, for two raters."""
-    n = len(first)
-    share = np.bincount(np.r_[first, second], minlength=n_classes) / (2 * n)
-    by_chance = float((share * (1 - share)).sum() / (n_classes - 1))
-    agrees = (first == second).astype(float)
-    value = (agrees.mean() - by_chance) / (1 - by_chance)
-    own_chance = ((1 - share)[first] + (1 - share)[second]) / 2 / (n_classes - 1)
-    own = (agrees - by_chance) / (1 - by_chance) - 2 * (1 - value) * (own_chance - by_chance) / (1 - by_chance)
-    spread = np.sqrt(((own - value) ** 2).sum() / n / max(n - 1, 1))
-    return float(value), float(spread)
+    """AC1 and its standard error."""
+    found = analytic("ac", np.column_stack([first, second]), np.arange(n_classes), np.eye(n_classes))
+    return found.value, found.se
 
 
 def leave_one_out(ratings: Ratings, rater: int) -> tuple[np.ndarray, np.ndarray]:

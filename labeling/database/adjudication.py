@@ -39,6 +39,18 @@ class Due(NamedTuple):
     entropy: float
 
 
+class Settled(NamedTuple):
+    """An item with a senior's decision: the last one."""
+
+    item_id: str
+    round_id: str
+    state: str
+    """adjudicated or locked."""
+    adjudication_id: str
+    disposition: str
+    created_at: str
+
+
 @dataclass(frozen=True)
 class Case:
     """What a senior sees: no name, no order that gives one away."""
@@ -56,6 +68,8 @@ class Case:
     """Ids of those judgements, which the decision is stored with."""
     revision: int
     """Of the last decision, 0 for none; a writer says which one it saw."""
+    state: str
+    """ambiguous, adjudicated or locked."""
 
 
 class Decision(NamedTuple):
@@ -92,6 +106,33 @@ def due(conn: Connection, actor: Actor, project_id: str) -> list[Due]:
     return [Due(*row) for row in conn.execute(query)]
 
 
+def settled(conn: Connection, actor: Actor, project_id: str) -> list[Settled]:
+    """Decided items that this person did not rate, the latest decision first."""
+    mine = select(assignment.c.item_id).where(assignment.c.rater_id == actor.user_id)
+    later = adjudication.alias("later")
+    is_last = ~(
+        select(later.c.id)
+        .where(later.c.item_id == adjudication.c.item_id, later.c.revision > adjudication.c.revision)
+        .exists()
+    )
+    query = (
+        select(
+            item.c.id,
+            item.c.round_id,
+            item.c.state,
+            adjudication.c.id,
+            adjudication.c.disposition,
+            adjudication.c.created_at,
+        )
+        .join(round_, round_.c.id == item.c.round_id)
+        .join(adjudication, adjudication.c.item_id == item.c.id)
+        .where(round_.c.project_id == project_id, item.c.state.in_(("adjudicated", "locked")), is_last)
+        .where(item.c.id.not_in(mine))
+        .order_by(adjudication.c.created_at.desc())
+    )
+    return [Settled(*row) for row in conn.execute(query)]
+
+
 def case_of(conn: Connection, actor: Actor, item_id: str) -> Case:
     """What a senior sees of an item.
 
@@ -120,6 +161,7 @@ def case_of(conn: Connection, actor: Actor, item_id: str) -> Case:
         answers=[answers for _, answers in said],
         seen=tuple(judgement_id for judgement_id, _ in said),
         revision=last_revision(conn, item_id),
+        state=row.state,
     )
 
 
@@ -243,6 +285,10 @@ def unlock_item(conn: Connection, actor: Actor, item_id: str, reason: str) -> No
     """Opens a locked item to revisions and another decision; signatures of its judgements and decisions are void."""
     row, found = item_and_round(conn, item_id, lock=True)
     roles.require(conn, actor, found.project_id, "lead", "senior")
+    if not reason.strip():
+        raise NotAllowed(
+            "There is no reason, expected one: signatures become void by this, and the audit keeps it. Write it."
+        )
     if row.state != "locked":
         raise NotAllowed(f"The item is {row.state}, expected a locked one. Nothing was changed.")
     void_last(conn, actor, found.project_id, item_id, reason)

@@ -28,6 +28,7 @@ from labeling.database.schema import (
     round_,
     round_rater,
 )
+from labeling.database.skills import SKILL, skills_of
 from labeling.database.transaction import PROGRAM, Actor, now
 from labeling.identifiers import canonical, moment, new_id, timestamp
 from sae.errors import UserError
@@ -117,7 +118,8 @@ def chosen(conn: Connection, found: Round, rater_id: str) -> Assignment | None:
     book = projects.codebook_of(conn, found.codebook_version_id).codebook
     categories = [category.code for category in book.question(book.primary).categories]
     history = candidates.history_of(conn, found.id, rater_id, found.settings.queue.family_gap)
-    rater = candidates.rater_of(rater_id, len(categories))
+    skills = skills_of(conn, found.project_id, [rater_id], book.primary)
+    rater = candidates.rater_of(rater_id, len(categories), skills.get(rater_id, SKILL))
     for fit in candidates.candidates_of(conn, found, rater_id, categories):
         while fit:
             choice = policy.choose(fit, rater, history, found.settings.queue, found.seed)

@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, exists, func, select, update
 
-from labeling.database import audit, projects
-from labeling.database.errors import NotAllowed
+from labeling.database import audit, projects, roles
+from labeling.database.errors import NotAllowed, NotFound
 from labeling.database.rounds import Round, round_of
 from labeling.database.schema import assignment, gold, item, judgement, judgement_label, round_rater
 from labeling.database.transaction import PROGRAM, Actor
 from labeling.identifiers import canonical
+
+GATES = ("passed", "repeat", "pending")
+LEAST_REASON = 5
 
 
 class Against(NamedTuple):
@@ -64,23 +67,30 @@ def refresh_gate(conn: Connection, round_row: Round, rater_id: str) -> None:
 
 
 def set_gate(conn: Connection, actor: Actor, round_id: str, rater_id: str, gate: str, reason: str) -> None:
-    """A lead's own decision on a rater's gate, with a reason for the audit."""
+    """A lead's own decision on a rater's gate, with a reason for the audit.
+
+    Raises:
+        NotAllowed: They are no lead, the round is no calibration, or a reason is missing.
+        NotFound: The rater has no part in the round.
+    """
     round_row = round_of(conn, round_id)
-    if gate not in ("passed", "repeat", "pending"):
-        raise NotAllowed(f"The gate is {gate!r}, expected passed, repeat or pending. Choose one of them.")
-    conn.execute(
-        update(round_rater)
-        .where(round_rater.c.round_id == round_id, round_rater.c.user_id == rater_id)
-        .values(gate=gate)
-    )
+    roles.require(conn, actor, round_row.project_id, "lead")
+    if gate not in GATES or round_row.kind != "calibration":
+        raise NotAllowed(
+            f"The gate of a {round_row.kind} round is to be {gate!r}, expected {', '.join(GATES)} of a calibration. Choose again."
+        )
+    if len(reason.strip()) < LEAST_REASON:
+        raise NotAllowed(
+            f"The reason has {len(reason.strip())} characters, expected {LEAST_REASON} or more: the audit keeps it. Write one."
+        )
+    mine = (round_rater.c.round_id == round_id, round_rater.c.user_id == rater_id)
+    before = conn.execute(select(round_rater.c.gate).where(*mine)).scalar_one_or_none()
+    if before is None:
+        raise NotFound("This person has no part in the round, expected one of its raters. Choose one from the list.")
+    conn.execute(update(round_rater).where(*mine).values(gate=gate))
+    detail = {"round": round_id, "reason": reason.strip(), "gate": gate}
     audit.append(
-        conn,
-        round_row.project_id,
-        actor,
-        "gate_set",
-        f"user:{rater_id}",
-        after=gate,
-        detail={"reason": reason, "gate": gate},
+        conn, round_row.project_id, actor, "gate_set", f"user:{rater_id}", before=before, after=gate, detail=detail
     )
 
 

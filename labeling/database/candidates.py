@@ -17,12 +17,13 @@ from sqlalchemy import Connection, Exists, Select, exists, func, select, update
 from labeling.database import roles
 from labeling.database.rounds import Round
 from labeling.database.schema import IS_FREE, assignment, feature, item, round_rater, snapshot_document
-from labeling.database.standing import SKILL
+from labeling.database.skills import SKILL
 from labeling.database.transaction import now
 from labeling.eligibility import History, Rater, Served
 from labeling.identifiers import canonical, moment
 from labeling.pool import Candidate
 
+LEAST_SKILL, MOST_SKILL = 0.51, 0.99
 WINDOW = 32
 """Items of a stratum among which the policy chooses."""
 
@@ -190,9 +191,9 @@ def history_of(conn: Connection, round_id: str, rater_id: str, gap: int) -> Hist
     return History(recent=recent, n_served=n_served, today=moment(now(conn)).toordinal())
 
 
-def rater_of(rater_id: str, n_categories: int) -> Rater:
-    """A rater of whom no more is known than of any other."""
-    wrong = (1 - SKILL) / (n_categories - 1)
-    confusion = np.full((n_categories, n_categories), wrong)
-    np.fill_diagonal(confusion, SKILL)
+def rater_of(rater_id: str, n_categories: int, skill: float = SKILL) -> Rater:
+    """A rater who is right with some probability and otherwise says anything else; better than a guess in any case."""
+    skill = min(max(skill, LEAST_SKILL), MOST_SKILL)
+    confusion = np.full((n_categories, n_categories), (1 - skill) / (n_categories - 1))
+    np.fill_diagonal(confusion, skill)
     return Rater(rater_id, confusion)

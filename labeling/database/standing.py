@@ -3,9 +3,9 @@
     open → consensus | (escalated → consensus | ambiguous → adjudicated)         irr_fixed, adaptive
     open → rated                                                      calibration, gold, retest, single, detection
 
-1. The posterior over the primary field's categories is that of raters who are right with a known probability and
-   otherwise fall on one of two near categories; it is cheap, and only steers the queue. The consensus that is reported
-   is computed from all judgements together, elsewhere.
+1. The posterior over the primary field's categories is that of raters who are right with a probability estimated from
+   known answers (`labeling.database.skills`) and otherwise fall on one of two near categories; it is cheap, and only
+   steers the queue. The consensus that is reported is computed from all judgements together, elsewhere.
 2. An adaptive item gets one more slot at a time until its winner is likely enough, at most `max_judgements`.
 3. Where raters disagree at the end, blind slots are added (`escalated`), whose judgements enter no agreement figure;
    where they still disagree, the item is due to a senior (`ambiguous`).
@@ -20,14 +20,13 @@ from sqlalchemy import Connection, func, select, update
 from labeling.codebook import CANNOT_JUDGE, Codebook
 from labeling.database.rounds import Round
 from labeling.database.schema import assignment, item, judgement, judgement_label
+from labeling.database.skills import SKILL, skills_of
 from labeling.identifiers import canonical
 from labeling.round_settings import RoundSettings
 from labeling.stopping import verdict
 
 MOVING = ("open", "rated", "escalated", "consensus", "ambiguous")
 """States that a judgement may change; a quarantined, stale, adjudicated or locked item stays as it is."""
-SKILL = 0.8
-"""Probability that a rater is right, where nothing is known of them."""
 N_NEAR = 2
 """Categories among which a wrong answer falls. Physicians who err, err alike: were a wrong answer taken to fall anywhere
 among twelve categories, two against one would pass for certain."""
@@ -111,7 +110,9 @@ def refresh(conn: Connection, item_id: str, round_: Round, codebook: Codebook) -
     after = before
     if row.stratum != "detection":
         categories = [category.code for category in codebook.question(codebook.primary).categories]
-        distribution = posterior_of(votes.answers, categories, {})
+        raters = [rater for rater, _ in votes.answers]
+        skills = skills_of(conn, round_.project_id, raters, codebook.primary)
+        distribution = posterior_of(votes.answers, categories, skills)
         values |= {"posterior": max(distribution.values()), "entropy": entropy_of(distribution)}
         kept = {code: round(p, 4) for code, p in distribution.items() if p >= 0.0001}
         values["detail"] = canonical({"distribution": kept}) if votes.answers else "{}"

@@ -1,6 +1,6 @@
 """Raters beside themselves, beside what is known to be true, beside their own house and others, and over time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -176,12 +176,17 @@ def drift(rows: Sequence[JudgementRow], question: Question, cfg: BootstrapConfig
     by_week = alpha_by_period(found.ratings[order], [weeks[place] for place in order], scale_of(question), cfg)
     shares = left_out_agreement(found.ratings)
     cfg_of_charts = charts(shares)
+    when: dict[str, dict[str, str]] = {rater: {} for rater in found.raters}
+    for row in rows:
+        if row.pseudonym in when:
+            when[row.pseudonym][row.item_id] = row.submitted_at
     return {
         "weeks": [{"week": one.period, "alpha": one.alpha.record()} for one in by_week],
         "expected": cfg_of_charts.expected,
         "bad": cfg_of_charts.bad,
         "raters": [
-            of_rater(found, column, shares[:, column], rows, cfg_of_charts) for column in range(len(found.raters))
+            of_rater(found, column, shares[:, column], when[rater], cfg_of_charts)
+            for column, rater in enumerate(found.raters)
         ],
     }
 
@@ -199,19 +204,16 @@ def week(timestamp: str) -> str:
     return f"{year}-W{number:02d}"
 
 
-def of_rater(
-    found: FieldMatrix, column: int, share: np.ndarray, rows: Sequence[JudgementRow], cfg: DriftConfig
-) -> Figures:
+def of_rater(found: FieldMatrix, column: int, share: np.ndarray, when: Mapping[str, str], cfg: DriftConfig) -> Figures:
     """Charts of one rater.
 
     Args:
         found: The field.
         column: The rater's.
         share: [n_items] of the others who say the same; NaN where there is none.
-        rows: The judgements, for their times.
+        when: Item → when this rater judged it.
         cfg: What the charts expect.
     """
-    when = {row.item_id: row.submitted_at for row in rows if row.pseudonym == found.raters[column]}
     places = [place for place in range(len(found.items)) if not np.isnan(share[place])]
     places.sort(key=lambda place: (when[found.items[place]], found.items[place]))
     values = share[places]

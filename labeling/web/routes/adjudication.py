@@ -12,6 +12,7 @@ from labeling.database import adjudication, audit, rounds
 from labeling.database.errors import Conflict
 from labeling.identifiers import new_id
 from labeling.web.access import Allow, version_of
+from labeling.web.errors import Refusal
 from labeling.web.form import answers_of, listed_terms, shown, term_names
 from labeling.web.notes import Note, notes_of
 from labeling.web.pages import page
@@ -26,6 +27,7 @@ api = APIRouter(prefix="/api/v1", route_class=KeptRoute)
 ROUTERS = (pages, api)
 Senior = Annotated[Visit, Depends(Allow("senior", of="project"))]
 ItemSenior = Annotated[Visit, Depends(Allow("senior", of="item"))]
+Locker = Annotated[Visit, Depends(Allow("lead", "senior", of="item"))]
 DISPOSITIONS = (
     ("decided", "Decided: I say what it is"),
     ("irreducibly_ambiguous", "Irreducibly ambiguous: the evidence allows more than one reading"),
@@ -76,6 +78,20 @@ class DecidedBody(Settings, frozen=True):
     revision: int = Field(description="1 is the first.")
 
 
+class LockBody(Settings, frozen=True):
+    """Whether an item can be changed."""
+
+    is_locked: bool = Field(description="True closes it to revisions; false opens it, and its signatures become void.")
+    reason: str = Field(default="", max_length=400, description="Why it is opened; needed for that.")
+
+
+class LockedBody(Settings, frozen=True):
+    """How an item stands."""
+
+    item_id: str = Field(description="Its id.")
+    is_locked: bool = Field(description="Whether it is closed to revisions and decisions.")
+
+
 @dataclass(frozen=True)
 class Said:
     """What one rater said, to be read."""
@@ -90,8 +106,9 @@ def due_page(visit: Senior, request: Request) -> Response:
     """What waits for this senior."""
     with visit.database.read() as conn:
         found = adjudication.due(conn, visit.actor, visit.project)
+        settled = adjudication.settled(conn, visit.actor, visit.project)
         titles = {one.id: one.title for one in rounds.rounds(conn, visit.project)}
-    return page(request, "due.html", due=found, titles=titles)
+    return page(request, "due.html", due=found, settled=settled, titles=titles, dispositions=dict(DISPOSITIONS))
 
 
 @pages.get("/items/{item_id}/adjudication")
@@ -168,6 +185,32 @@ def store(visit: Visit, item_id: str, wanted: DecisionBody, key: str, revision: 
     decision = adjudication.Decision(wanted.disposition, answers, wanted.error_kind, wanted.rationale, key, revision)
     with visit.database.write() as conn:
         return adjudication.decide(conn, visit.actor, item_id, decision)
+
+
+@pages.post("/items/{item_id}/lock")
+def lock_by_form(visit: ItemSenior, request: Request, item_id: str) -> Response:
+    """Locks or unlocks an item and goes back to the list."""
+    form = request.state.form
+    if form.get("action") not in ("lock", "unlock"):
+        raise Refusal(422, "invalid", "Lock or unlock: something else was asked.")
+    change_lock(visit, item_id, form.get("action") == "lock", str(form.get("reason", ""))[:400])
+    return RedirectResponse(f"/projects/{visit.project}/adjudication?said=saved", 303)
+
+
+def change_lock(visit: Visit, item_id: str, is_locked: bool, reason: str) -> None:
+    """Locks or unlocks."""
+    with visit.database.write() as conn:
+        if is_locked:
+            adjudication.lock_item(conn, visit.actor, item_id)
+        else:
+            adjudication.unlock_item(conn, visit.actor, item_id, reason)
+
+
+@api.post("/items/{item_id}/lock")
+def lock(visit: Locker, item_id: str, wanted: LockBody) -> LockedBody:
+    """Closes a decided or agreed item to changes, or opens a closed one."""
+    change_lock(visit, item_id, wanted.is_locked, wanted.reason)
+    return LockedBody(item_id=item_id, is_locked=wanted.is_locked)
 
 
 @api.get("/projects/{project_id}/adjudication")

@@ -86,7 +86,19 @@ def shown(visit: Visit, request: Request, written: str | None = None, **more: An
 def text_of(codebook: Codebook) -> str:
     """A codebook as YAML, without what is as usual."""
     body = codebook.model_dump(mode="json", exclude_defaults=True)
-    return yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=110)
+    return yaml.dump(body, Dumper=ReadableDumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+class ReadableDumper(yaml.SafeDumper):
+    """Writes text of several lines as lines: a rubric in quotes and escapes cannot be edited."""
+
+
+def as_lines(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Text of several lines as a block, wherever YAML can write it so without changing it."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+ReadableDumper.add_representer(str, as_lines)
 
 
 @pages.post("/projects/{project_id}/codebooks")

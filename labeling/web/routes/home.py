@@ -26,6 +26,8 @@ class Mine:
     n_submitted: int
     """By oneself."""
     gate: str
+    waits_for: str
+    """The calibration that is to be passed before; empty where nothing is."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,14 @@ def part_of(conn: Connection, visit: Visit, project: projects.Project) -> Part |
     for one in rounds.rounds(conn, project.id):
         gate = next((gate for gate in rounds.gates(conn, one.id) if gate.user_id == visit.user.id), None)
         if gate is not None and one.state != "draft":
-            rated.append(Mine(one, gate.n_submitted, gate.gate))
+            rated.append(Mine(one, gate.n_submitted, gate.gate, waits_for(conn, one, visit.user.id)))
     links = [Link(name, f"/projects/{project.id}/{address}") for name, address, whose in PROJECT_LINKS if whose & mine]
     return Part(project, mine, rated, links)
+
+
+def waits_for(conn: Connection, one: rounds.Round, user_id: str) -> str:
+    """The title of the calibration that a rater has still to pass, if any."""
+    if one.gate_round_id is None:
+        return ""
+    passed = any(gate.user_id == user_id and gate.gate == "passed" for gate in rounds.gates(conn, one.gate_round_id))
+    return "" if passed else rounds.round_of(conn, one.gate_round_id).title

@@ -7,14 +7,16 @@ from pydantic import Field, ValidationError
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
-from labeling.database import accounts, detection, projects, roles, rounds
+from labeling.database import accounts, calibration, detection, projects, roles, rounds
 from labeling.round_settings import RoundSettings
 from labeling.snapshots import saes_of
-from labeling.web.access import Allow
+from labeling.web import alarms
+from labeling.web.access import Allow, refuse_who_still_rates
 from labeling.web.errors import Refusal
 from labeling.web.pages import page
 from labeling.web.planning import NewRound, known_of, plan
 from labeling.web.replies import KeptRoute
+from labeling.web.routes.agreement import computed
 from labeling.web.state import State
 from labeling.web.visit import Visit
 from sae.config import Settings
@@ -64,7 +66,20 @@ def rounds_page(visit: Lead, request: Request) -> Response:
     with visit.database.read() as conn:
         found = [rounds.round_overview(conn, one.id) for one in reversed(rounds.rounds(conn, visit.project))]
         project = projects.project_of(conn, visit.project)
-    return page(request, "rounds.html", overviews=found, project=project)
+        people = {one.id: one for one in accounts.users(conn)}
+    tasks = alarms.of_rounds(found, people) + drifting(visit, request)
+    return page(request, "rounds.html", overviews=found, project=project, tasks=tasks)
+
+
+def drifting(visit: Visit, request: Request) -> list[alarms.Task]:
+    """Alarms of drift, once they are computed; none for a lead who still rates."""
+    try:
+        refuse_who_still_rates(visit)
+    except Refusal:
+        return []
+    outcome = computed(visit, request.app.state.clinlens, None)
+    with visit.database.read() as conn:
+        return alarms.of_drift(conn, visit.project, outcome.value)
 
 
 @pages.get("/projects/{project_id}/rounds/new")
@@ -214,6 +229,16 @@ def change_by_form(visit: RoundLead, request: Request, round_id: str) -> Respons
         raise Refusal(422, "invalid", "Pause, resume or close: something else was asked.")
     with visit.database.write() as conn:
         act(conn, visit.actor, round_id)
+    return RedirectResponse(f"/rounds/{round_id}?said=saved", 303)
+
+
+@pages.post("/rounds/{round_id}/raters/{user_id}/gate")
+def set_gate(visit: RoundLead, request: Request, round_id: str, user_id: str) -> Response:
+    """Decides on a rater's gate by hand, with a reason that the audit keeps."""
+    form = request.state.form
+    gate, reason = str(form.get("gate", "")), str(form.get("reason", ""))[:400]
+    with visit.database.write() as conn:
+        calibration.set_gate(conn, visit.actor, round_id, user_id, gate, reason)
     return RedirectResponse(f"/rounds/{round_id}?said=saved", 303)
 
 

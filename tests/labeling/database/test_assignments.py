@@ -10,6 +10,7 @@ from sqlalchemy import delete, exc, insert, select, update
 from labeling.database import assignments, calibration, roles, rounds, schema, submissions
 from labeling.database.assignments import Empty, next_assignment, save_draft, skip, task_of
 from labeling.database.errors import Conflict, NotAllowed, NotFound
+from labeling.database.skills import skills_of
 from labeling.database.submissions import Sent, undo_last
 from labeling.identifiers import new_id
 from labeling.queue_policy import QueuePolicy
@@ -256,6 +257,23 @@ def test_disagreement_adds_blind_slots_and_then_waits_for_a_senior(desk: Desk):
     found = rows(desk, schema.item)[0]
     assert (found.state, found.slots, found.n_extra, found.n_submitted) == ("ambiguous", 4, 1, 4)
     assert sorted(row.stratum for row in rows(desk, schema.assignment)) == ["escalated", *["irr_fixed"] * 3]
+
+
+def test_an_answer_counts_as_much_as_its_rater_was_right_on_known_items(desk: Desk):
+    first = desk.open_round(plan(12, "calibration", 4, gold={"category": "drug"}), kind="calibration")
+    good, bad, unknown = (rater.user_id or "" for rater in desk.raters[:3])
+    for rater, answer in ((desk.raters[0], "drug"), (desk.raters[1], "disease")):
+        for _ in range(12):
+            desk.submit(desk.next(rater, first.id), answer)
+    with desk.database.read() as conn:
+        skills = skills_of(conn, desk.project_id, [good, bad, unknown], "category")
+    assert skills == {good: pytest.approx((12 + 8) / 22), bad: pytest.approx(8 / 22)}
+    main = desk.open_round(plan(1, "adaptive", 2, first=20))
+    for rater, answer in zip(desk.raters[:2], ("format", "disease"), strict=True):
+        desk.submit(desk.next(rater, main.id), answer)
+    found = json.loads(next(row.detail for row in rows(desk, schema.item) if row.round_id == main.id))
+    assert found["distribution"]["format"] > 0.8
+    assert found["distribution"]["disease"] < 0.2
 
 
 def test_an_adaptive_item_stops_when_two_agree(desk: Desk):

@@ -1,6 +1,7 @@
 """Opening: older ones migrate after a backup, newer and foreign ones are refused; full disks and jumping clocks are said."""
 
 import json
+import shutil
 import subprocess
 import sys
 from datetime import timedelta
@@ -11,7 +12,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import select
 
-from labeling.database import dump, schema, sqlite_file
+from clinlens import serve
+from labeling.database import connection, dump, integrity, migrations, schema, sqlite_file
 from labeling.database.clock import Clock
 from labeling.database.connection import Database
 from sae.errors import UserError
@@ -61,6 +63,35 @@ def test_the_backup_before_a_migration_is_the_whole_database(database: Database,
     else:
         with Database.open(copy) as found, found.read() as conn:
             assert len(conn.execute(select(schema.user)).all()) == 5
+
+
+NEXT = """from alembic import op
+revision, down_revision = "0002", "0001"
+def upgrade():
+    op.execute("ALTER TABLE round ADD COLUMN colour TEXT DEFAULT 'none'")
+"""
+
+
+def test_an_older_database_is_migrated_after_a_backup_and_keeps_every_judgement(sqlite: Path, monkeypatch):
+    with Database.open(sqlite) as database:
+        desk = Desk.of(database)
+        desk.submit(desk.next(desk.raters[0], desk.open_round(plan(1)).id))
+    newer = sqlite.parent / "newer"
+    shutil.copytree(Path(migrations.__file__).parent, newer, ignore=shutil.ignore_patterns("__pycache__"))
+    (newer / "versions" / "0002_next.py").write_text(NEXT)
+    monkeypatch.setattr(migrations, "__file__", str(newer / "__init__.py"))
+    for module in (migrations, connection):
+        monkeypatch.setattr(module, "HEAD", "0002")
+    with Database.open(sqlite) as database, database.read() as conn:
+        assert database.version() == "0002"
+        assert conn.exec_driver_sql("SELECT colour FROM round").scalar() == "none"
+        assert conn.execute(select(schema.judgement)).one()
+        assert integrity.verify(conn) == []
+    (kept,) = [one for one in sqlite.parent.iterdir() if "0001" in one.name]
+    monkeypatch.undo()
+    with Database.open(kept) as found, found.read() as conn:
+        assert found.version() == "0001"
+        assert conn.execute(select(schema.judgement)).one()
 
 
 def test_two_processes_cannot_write_one_file_but_both_can_read(sqlite: Path):
@@ -134,3 +165,8 @@ def test_reading_writes_no_event(desk: Desk):
 
     with pytest.raises(RuntimeError, match="only reads"), desk.database.read() as conn:
         audit.append(conn, desk.project_id, PROGRAM, "read", "item:1")
+
+
+def test_a_server_tells_an_empty_database_of_a_url_from_one_with_judgements(database: Database, tmp_path: Path):
+    assert serve.exists(database.engine.url.render_as_string(hide_password=False))
+    assert not serve.exists(f"sqlite:///{tmp_path / 'empty.db'}")

@@ -1,5 +1,6 @@
 """The parts below the addresses: evidence as shown, forms as answers, rubrics, plans, the worker, the start."""
 
+import re
 import subprocess
 import sys
 import time
@@ -112,3 +113,11 @@ def test_the_application_is_imported_without_torch_or_statistics():
     code = f"import sys, labeling.web.application; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_every_test_that_the_security_table_names_exists():
+    written = (ROOT / "docs" / "review-queue.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", written)
+    files = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "labeling").rglob("test_*.py")}
+    assert len(named) > 30
+    assert [(file, name) for file, name in named if f"def {name}(" not in files[file] and name] == []
