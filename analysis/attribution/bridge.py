@@ -11,6 +11,7 @@
 Estimates are for finding; what is reported as an effect says whether it was measured.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -122,6 +123,8 @@ class Bridge:
     """Of the SAE on this text."""
     tiers: dict[str, str]
     """What the figures rest on."""
+    n_forwards: int = 0
+    n_backwards: int = 0
 
     def record(self) -> dict[str, Any]:
         """The graph as JSON: nodes, edges and paths, each figure with its tier."""
@@ -157,9 +160,9 @@ class Bridge:
         }  # fmt: skip
 
 
-def feature_bridge(
+def feature_bridge(  # noqa: PLR0913 - what the bridge connects
     lm: LanguageModel, sae: SAE, point: str, feature: int, case: Case, target: Target | None = None,
-    cfg: BridgeConfig | None = None,
+    cfg: BridgeConfig | None = None, *, fixed: Sequence[int] = (),
 ) -> Bridge:  # fmt: skip
     """Which tokens drive one feature, and what it does for an answer, if one is given.
 
@@ -171,13 +174,14 @@ def feature_bridge(
         case: The text.
         target: The answer; none to explain the feature alone.
         cfg: Tiers and sizes.
+        fixed: Tokens that are neither changed nor attributed.
 
     Raises:
         UserError: There is no such feature, or it is silent on the text.
     """
     cfg = cfg or BridgeConfig()
     found = features_of(case, lm, sae, point, [feature], position=cfg.position)
-    site = site_of(lm, sae, point, case, target or found)
+    site = site_of(lm, sae, point, case, target or found, fixed)
     one = torch.tensor([feature])
     place = torch.tensor(found.positions)
     active = Active(place, one, site.acts[place, one])
@@ -189,8 +193,9 @@ def feature_bridge(
 
 
 def answer_bridge(
-    lm: LanguageModel, sae: SAE, point: str, case: Case, target: Target, cfg: BridgeConfig | None = None
-) -> Bridge:
+    lm: LanguageModel, sae: SAE, point: str, case: Case, target: Target, cfg: BridgeConfig | None = None, *,
+    fixed: Sequence[int] = (),
+) -> Bridge:  # fmt: skip
     """Which features drive an answer, which tokens drive them, and the paths between.
 
     Args: as of `feature_bridge`.
@@ -199,17 +204,19 @@ def answer_bridge(
         UserError: No feature fires where the answer is read off.
     """
     cfg = cfg or BridgeConfig()
-    site = site_of(lm, sae, point, case, target)
-    last = len(site.problem.sequence_ids) - 1
-    positions = None if cfg.everywhere else (last if cfg.position is None else cfg.position,)
+    site = site_of(lm, sae, point, case, target, fixed)
+    read_off = tuple(dict.fromkeys(target.positions)) or None  # a class is read off a special token: look everywhere
+    positions = None if cfg.everywhere else (read_off if cfg.position is None else (cfg.position,))
     estimates = estimates_of(site, site.active(positions), cfg)
     return joined(site, shortlisted(site, estimates, cfg.exact_share), cfg, target)
 
 
-def site_of(lm: LanguageModel, sae: SAE, point: str, case: Case, target: Target) -> FeatureSite:
+def site_of(
+    lm: LanguageModel, sae: SAE, point: str, case: Case, target: Target, fixed: Sequence[int] = ()
+) -> FeatureSite:
     """The hook point as the answer sees it."""
     (place,) = expand((point,), lm.n_layers, tuple(lm.family.places))
-    return FeatureSite(Problem(lm, case, target, sae), sae, place)
+    return FeatureSite(Problem(lm, case, target, sae, fixed=fixed), sae, place)
 
 
 def estimates_of(site: FeatureSite, active: Active, cfg: BridgeConfig) -> list[Effects]:
@@ -246,6 +253,7 @@ def joined(site: FeatureSite, found: Shortlisted, cfg: BridgeConfig, target: Tar
         float(site.clean.sum()) if has_answer else None, nodes, links, paths, len(found.effect), int(found.is_exact.sum()),
         found.estimate.balance, site.explained_variance,
         {"effects": found.estimate.tier, "tokens": cfg.tokens_from, "replacement": cfg.replacement},
+        site.problem.cost.n_forwards, site.problem.cost.n_backwards,
     )  # fmt: skip
 
 
