@@ -15,9 +15,17 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from analysis.attribution.bridge import Bridge, BridgeConfig, answer_bridge, feature_bridge
+from analysis.attribution.bridge import (
+    Bridge,
+    BridgeConfig,
+    Ground,
+    answer_graph,
+    feature_graph,
+    replaced_at,
+)
 from analysis.attribution.case import Case
 from analysis.attribution.classifier import with_head
+from analysis.attribution.feature_site import FeatureSite
 from analysis.attribution.footprint import Footprint
 from analysis.attribution.problem import Problem
 from analysis.attribution.record import origin, result
@@ -99,14 +107,14 @@ def bridge_result(asked: Asked, problem: Problem, cfg: SAEFeaturesConfig, seed: 
     """The part of a record."""
     memory, start = Footprint(problem.lm.device), time.perf_counter()
     settings = BridgeConfig(**{name: getattr(cfg, name) for name in BridgeConfig.model_fields} | {"seed": seed})
-    graphs = of_features(asked, problem, settings)
-    answer = of_answer(asked, problem, settings)
-    every = [*graphs, *([answer] if answer else [])]
+    ground = ground_of(asked, problem, settings)
+    graphs = [feature_graph(ground, one, settings) for one in feature_targets(asked)]
+    answer = answer_graph(ground, settings) if ground.has_answer else None
+    cost = ground.site.problem.cost
     scores = Scores(
         NAME, heat(graphs, answer, problem.n_tokens)[:, None], problem.labels, caveat=CAVEAT,
-        diagnostics=diagnostics(every[-1]), n_forwards=sum(one.n_forwards for one in every),
-        n_backwards=sum(one.n_backwards for one in every), seconds=time.perf_counter() - start,
-        peak_bytes=memory.extra_bytes(),
+        diagnostics=diagnostics(answer or graphs[0]), n_forwards=cost.n_forwards, n_backwards=cost.n_backwards,
+        seconds=time.perf_counter() - start, peak_bytes=memory.extra_bytes(),
     )  # fmt: skip
     found = result(problem, scores, cfg, seed)
     if graphs:
@@ -116,24 +124,24 @@ def bridge_result(asked: Asked, problem: Problem, cfg: SAEFeaturesConfig, seed: 
     return found | {"bridge": graph, "origin": bridge_origin(asked, problem, cfg, seed)}
 
 
-def of_features(asked: Asked, problem: Problem, cfg: BridgeConfig) -> list[Bridge]:
-    """The graph of each feature asked about: the tokens behind it, and what it does for the answer."""
-    target = None if isinstance(problem.target, FeatureTarget) else problem.target
-    at = cfg.model_copy(update={"position": asked.request.position})
-    point, sae = asked.place.hook_point, problem.sae
-    assert sae is not None  # noqa: S101 - problem_of_bridge gave it
-    return [
-        feature_bridge(problem.lm, sae, point, one, asked.case, target, at, fixed=asked.fixed) for one in asked.features
-    ]
-
-
-def of_answer(asked: Asked, problem: Problem, cfg: BridgeConfig) -> Bridge | None:
-    """The graph of the features that drive the answer; none where there is no answer."""
-    if isinstance(problem.target, FeatureTarget):
-        return None
+def ground_of(asked: Asked, problem: Problem, cfg: BridgeConfig) -> Ground:
+    """What the graphs share."""
+    (place,) = expand((asked.place.hook_point,), problem.lm.n_layers, tuple(problem.lm.family.places))
     assert problem.sae is not None  # noqa: S101 - problem_of_bridge gave it
-    point = asked.place.hook_point
-    return answer_bridge(problem.lm, problem.sae, point, asked.case, problem.target, cfg, fixed=asked.fixed)
+    site = FeatureSite(problem, problem.sae, place)
+    return Ground(site, replaced_at(site, cfg), not isinstance(problem.target, FeatureTarget))
+
+
+def feature_targets(asked: Asked) -> list[FeatureTarget]:
+    """Each feature asked about, where it is strongest or at the position asked for.
+
+    Raises:
+        UserError: There is no such feature, or it is silent on the text.
+    """
+    lm, case, request, place, _ = asked
+    return [
+        features_of(case, lm, place.sae, place.hook_point, [one], position=request.position) for one in asked.features
+    ]
 
 
 def heat(graphs: Sequence[Bridge], answer: Bridge | None, n_tokens: int) -> np.ndarray:
