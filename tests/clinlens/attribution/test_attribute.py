@@ -96,6 +96,51 @@ def test_a_feature_is_explained_with_the_only_sae_there(config: Path, capsys: py
     assert "a feature has none" in found["refused"][0]["reason"]
 
 
+def test_the_bridge_answers_for_a_feature_and_for_an_answer(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Asked about a feature alone, the answer is the model's own next token."""
+    report = tmp_path / "feature.html"
+    (record,) = said(config, capsys, "--feature", f"{POINT}/5", "--report", str(report))["records"]
+    assert [one["method"] for one in record["results"]] == ["attn_lrp", "sae_features"]
+    result = record["results"][1]
+    (feature,), answer = result["bridge"]["features"], result["bridge"]["answer"]
+    (node,) = [one for one in feature["nodes"] if one["kind"] == "feature"]
+    assert node["feature"] == 5
+    assert node["is_exact"]
+    behind = {one["from"]: one["exact"] for one in feature["edges"] if one["to"] == node["id"]}
+    raw = [row[0] for row in result["attribution"]["raw"]]
+    assert {f"t{i}": value for i, value in enumerate(raw) if value} == behind
+    assert answer["n_ablated"] <= 0.4 * answer["n_active"] + 1
+    assert all(path["through"][2] == "answer" for path in answer["paths"])
+    html = report.read_text()
+    assert html.count("<svg") == 2
+    assert "Which features drive the answer" in html
+
+
+def test_the_bridge_stands_beside_other_methods(config: Path, capsys: pytest.CaptureFixture[str]):
+    """A token's heat is the sum of its measured paths."""
+    (record,) = said(
+        config, capsys, "--target", " acute", "--contrast", " chronic", "--method", "gradient_norm,sae_features",
+        "--set", "sae_features.exact_share=1",
+    )["records"]  # fmt: skip
+    result = record["results"][1]
+    graph = result["bridge"]["answer"]
+    sums = [0.0] * 13
+    for path in graph["paths"]:
+        sums[int(path["through"][0][1:])] += path["effect"]
+    assert [row[0] for row in result["attribution"]["raw"]] == pytest.approx(sums)
+    assert graph["n_ablated"] == graph["n_active"]
+    assert result["origin"]["sae"]["sae_id"] == "l1-a"
+
+
+def test_the_bridge_reads_no_windows(config: Path, capsys: pytest.CaptureFixture[str]):
+    long = config.parent / "long.txt"
+    long.write_text(" ".join([TEXT] * 7))
+    asked = ("--text", str(long), "--target", " acute", "--window", "32", "--tail", "4")
+    assert "sae_features reads a text whole" in refused(config, capsys, *asked, "--method", "sae_features")
+
+
 def test_cases_say_for_themselves_what_is_asked(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     rows = [
         {"id": "one", "text": TEXT, "continuation": " acute pain", "total": True},
@@ -159,6 +204,8 @@ def test_a_long_text_is_refused_or_read_in_windows(config: Path, capsys: pytest.
             "The request names --target and --generate to explain, expected one of",
         ),
         ((), "The request names nothing to explain"),
+        (("--feature", f"{POINT}/5", "--contrast", " acute"), "A contrast was given for --feature"),
+        (("--feature", f"{POINT}/64"), "the SAE has features 0 to 63"),
         (("--target", " acute", "--method", "magic"), "'magic' is no method"),
         (("--target", " acute", "--set", "heta.magic=1"), "names no setting of a method"),
         (("--target", " acute", "--set", "attn_lrp.baseline=none"), "--set baseline: input should be 'zero'"),
