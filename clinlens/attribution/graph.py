@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 ROW, TOP = 30, 26
 LEFT, MIDDLE, RIGHT = 200, 430, 800
 WIDEST = 7.0
+LEAST_SCALE = 0.1
+"""Of the answer's score: what has the widest line does at least so much, so that a lone feature without effect looks like it."""
 LONGEST = 24
 """Letters of a label that are shown."""
 
@@ -100,11 +102,12 @@ def labels(of_kind: dict[str, list[dict[str, Any]]], places: dict[str, float]) -
 
 def lines(graph: dict[str, Any], places: dict[str, float]) -> list[Line]:
     """The edges; each column has its own scale, since effects on features and on answers have different units."""
-    found = []
+    found, scores = [], [one["score"] for one in graph["nodes"] if one["kind"] == "answer"]
     for is_last, (start, end) in ((False, (LEFT, MIDDLE)), (True, (MIDDLE + 130, RIGHT))):
         some = [one for one in graph["edges"] if (one["to"] == "answer") == is_last]
         values = [one["effect"] if is_last else one["exact"] for one in some]
-        full = max(map(abs, values), default=0.0) or 1.0
+        least = LEAST_SCALE * abs(scores[0]) if is_last and scores else 0.0
+        full = max([least, *map(abs, values)]) or 1.0
         for edge, value in zip(some, values, strict=True):
             how = edge["tier"] if is_last else "exact"
             found.append(

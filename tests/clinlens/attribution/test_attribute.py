@@ -85,7 +85,7 @@ def test_a_question_asked_twice_is_answered_from_the_run_folder(config: Path, ca
     assert one["results"] == again["results"]  # its profile too: it was made once
     folder = config.parent / "run" / "attributions"
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in folder.glob("*.json"))
-    other = said(config, capsys, "--target", " chronic", "--set", "attn_lrp.baseline=vocabulary_mean")["records"][0]
+    other = said(config, capsys, "--target", " chronic", "--set", "gim.baseline=vocabulary_mean")["records"][0]
     assert other["results"][0]["attribution"] != one["results"][0]["attribution"]
 
 
@@ -102,7 +102,7 @@ def test_the_bridge_answers_for_a_feature_and_for_an_answer(
     """Asked about a feature alone, the answer is the model's own next token."""
     report = tmp_path / "feature.html"
     (record,) = said(config, capsys, "--feature", f"{POINT}/5", "--report", str(report))["records"]
-    assert [one["method"] for one in record["results"]] == ["attn_lrp", "sae_features"]
+    assert [one["method"] for one in record["results"]] == ["gim", "sae_features"]
     result = record["results"][1]
     (feature,), answer = result["bridge"]["features"], result["bridge"]["answer"]
     (node,) = [one for one in feature["nodes"] if one["kind"] == "feature"]
@@ -158,7 +158,7 @@ def test_cases_say_for_themselves_what_is_asked(config: Path, tmp_path: Path, ca
          "--save", str(save), "--inseq", str(tmp_path / "inseq")]
     )  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in lines[:2]] == [["one", "attn_lrp"], ["two", "attn_lrp"]]
+    assert [line.split()[:2] for line in lines[:2]] == [["one", "gim"], ["two", "gim"]]
     one, two = map(json.loads, save.read_text().splitlines())
     assert one["results"][0]["output"]["tokens"] == ["acutepain"]
     assert two["results"][0]["attribution"]["raw"][1] == [0.0]  # held fixed
@@ -175,7 +175,7 @@ def test_inseqs_format_holds_the_scores(config: Path, tmp_path: Path, capsys: py
     from safetensors.torch import load
 
     found = said(config, capsys, "--continuation", " acute pain", "--inseq", str(tmp_path))
-    saved = json.loads((tmp_path / "attn_lrp.json").read_text())["attributes"]["sequence_attributions"][0]["attributes"]
+    saved = json.loads((tmp_path / "gim.json").read_text())["attributes"]["sequence_attributions"][0]["attributes"]
     scores = load(base64.b64decode(saved["target_attributions"]))["attribution"]
     raw = torch.tensor(found["records"][0]["results"][0]["attribution"]["raw"])
     assert torch.equal(scores[:13], raw.float())
