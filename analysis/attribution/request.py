@@ -113,6 +113,10 @@ def refuse_unclear(request: TargetRequest) -> None:
             f"The request names {' and '.join(given) or 'nothing'} to explain, expected one of {', '.join(answers)}, or "
             "--feature. Give one."
         )
+    if request.position is not None and not request.features:
+        raise UserError(
+            "A position was given without a feature, expected --feature beside it. Add it, or leave --position out."
+        )
     if request.contrast is not None and given not in (["--target"], ["--continuation"], ["--class"]):
         raise UserError(
             f"A contrast was given for {given[0] if given else '--feature'}, expected a target, continuation or class. "

@@ -228,7 +228,7 @@ def method_settings(names: Sequence[str], settings: Sequence[str], *, has_featur
         values.setdefault(method, {})[name] = yaml.safe_load(value)
     bridge = values.pop(NAME, {})
     try:
-        found: list[AnyConfig] = [*methods([name for name in chosen if name != NAME], values)]
+        found: list[AnyConfig] = list(methods([name for name in chosen if name != NAME], values))
         return [*found, SAEFeaturesConfig(**bridge)] if {NAME, "all"} & set(chosen) else found
     except ValidationError as error:
         detail = error.errors()[0]

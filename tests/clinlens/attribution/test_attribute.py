@@ -205,6 +205,8 @@ def test_a_long_text_is_refused_or_read_in_windows(config: Path, capsys: pytest.
         ),
         ((), "The request names nothing to explain"),
         (("--feature", f"{POINT}/5", "--contrast", " acute"), "A contrast was given for --feature"),
+        (("--feature", f"{POINT}/5", "--position", "0"), "does not fire at token 0"),
+        (("--target", " acute", "--position", "3"), "A position was given without a feature"),
         (("--feature", f"{POINT}/64"), "the SAE has features 0 to 63"),
         (("--target", " acute", "--method", "magic"), "'magic' is no method"),
         (("--target", " acute", "--set", "heta.magic=1"), "names no setting of a method"),
