@@ -270,7 +270,8 @@ def joined(ground: Ground, found: Shortlisted, cfg: BridgeConfig) -> Bridge:
     )  # fmt: skip
     paths = measured_paths(site, best, links, replaced) if has_answer else ()
     return Bridge(
-        str(site.point), (*site.problem.case.tokens, *(site.problem.target.labels if has_answer else ())), " ".join(site.problem.target.labels) if has_answer else "",
+        str(site.point), (*site.problem.case.tokens, *(site.problem.target.labels if has_answer else ())),
+        " ".join(site.problem.target.labels) if has_answer else "",
         float(site.clean.sum()) if has_answer else None, nodes, links, paths, len(found.effect), int(found.is_exact.sum()),
         found.estimate.balance, site.explained_variance,
         {"effects": found.estimate.tier, "tokens": cfg.tokens_from, "replacement": cfg.replacement},
