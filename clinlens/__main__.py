@@ -207,7 +207,12 @@ def convert_verb(
 @click.option("--measure", type=click.Choice(["log_odds", "log_prob", "logit"]), help="Score of a target; log_odds.")
 @click.option("--total", is_flag=True, help="Explain an answer's tokens as one sum.")
 @click.option(
-    "--method", "--methods", "names", multiple=True, metavar="A,B|all", help="Methods; attn_lrp if none is named."
+    "--method",
+    "--methods",
+    "names",
+    multiple=True,
+    metavar="A,B|all",
+    help="Methods; gim, and of a feature sae_features, if none is named.",
 )
 @click.option("--set", "settings", multiple=True, metavar="METHOD.KEY=VALUE", help="A setting of a method.")
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")

@@ -11,6 +11,7 @@
 Estimates are for finding; what is reported as an effect says whether it was measured.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -31,7 +32,7 @@ from analysis.attribution.feature_effects import (
 from analysis.attribution.feature_site import Active, FeatureSite
 from analysis.attribution.feature_tokens import Estimate, Replaced, Replacement, estimated
 from analysis.attribution.problem import Problem
-from analysis.attribution.target import Target, features_of
+from analysis.attribution.target import FeatureTarget, Target, features_of
 from hooks.hook_points import expand
 from hooks.model import LanguageModel
 from sae.base import SAE
@@ -157,9 +158,9 @@ class Bridge:
         }  # fmt: skip
 
 
-def feature_bridge(
+def feature_bridge(  # noqa: PLR0913 - what the bridge connects
     lm: LanguageModel, sae: SAE, point: str, feature: int, case: Case, target: Target | None = None,
-    cfg: BridgeConfig | None = None,
+    cfg: BridgeConfig | None = None, *, fixed: Sequence[int] = (),
 ) -> Bridge:  # fmt: skip
     """Which tokens drive one feature, and what it does for an answer, if one is given.
 
@@ -171,26 +172,21 @@ def feature_bridge(
         case: The text.
         target: The answer; none to explain the feature alone.
         cfg: Tiers and sizes.
+        fixed: Tokens that are neither changed nor attributed.
 
     Raises:
         UserError: There is no such feature, or it is silent on the text.
     """
     cfg = cfg or BridgeConfig()
     found = features_of(case, lm, sae, point, [feature], position=cfg.position)
-    site = site_of(lm, sae, point, case, target or found)
-    one = torch.tensor([feature])
-    place = torch.tensor(found.positions)
-    active = Active(place, one, site.acts[place, one])
-    if target is None:
-        return joined(
-            site, Shortlisted(active, np.zeros(1), np.zeros(1, bool), Effects(active, np.zeros(1), "patching")), cfg
-        )
-    return joined(site, shortlisted(site, estimates_of(site, active, cfg), 1.0), cfg, target)
+    site = site_of(lm, sae, point, case, target or found, fixed)
+    return feature_graph(Ground(site, replaced_at(site, cfg), target is not None), found, cfg)
 
 
 def answer_bridge(
-    lm: LanguageModel, sae: SAE, point: str, case: Case, target: Target, cfg: BridgeConfig | None = None
-) -> Bridge:
+    lm: LanguageModel, sae: SAE, point: str, case: Case, target: Target, cfg: BridgeConfig | None = None, *,
+    fixed: Sequence[int] = (),
+) -> Bridge:  # fmt: skip
     """Which features drive an answer, which tokens drive them, and the paths between.
 
     Args: as of `feature_bridge`.
@@ -199,17 +195,50 @@ def answer_bridge(
         UserError: No feature fires where the answer is read off.
     """
     cfg = cfg or BridgeConfig()
-    site = site_of(lm, sae, point, case, target)
-    last = len(site.problem.sequence_ids) - 1
-    positions = None if cfg.everywhere else (last if cfg.position is None else cfg.position,)
+    site = site_of(lm, sae, point, case, target, fixed)
+    return answer_graph(Ground(site, replaced_at(site, cfg), True), cfg)
+
+
+class Ground(NamedTuple):
+    """What several graphs of one text and answer share: the sweep of replaced tokens is made once."""
+
+    site: FeatureSite
+    replaced: Replaced
+    has_answer: bool
+    """Whether the site's target is an answer, and not the feature itself."""
+
+
+def feature_graph(ground: Ground, found: FeatureTarget, cfg: BridgeConfig) -> Bridge:
+    """The graph of one feature."""
+    site = ground.site
+    one, place = torch.tensor(found.features), torch.tensor(found.positions)
+    active = Active(place, one, site.acts[place, one])
+    if not ground.has_answer:
+        nothing = Shortlisted(active, np.zeros(1), np.zeros(1, bool), Effects(active, np.zeros(1), "patching"))
+        return joined(ground, nothing, cfg)
+    return joined(ground, shortlisted(site, estimates_of(site, active, cfg), 1.0), cfg)
+
+
+def answer_graph(ground: Ground, cfg: BridgeConfig) -> Bridge:
+    """The graph of the features that drive the answer."""
+    site = ground.site
+    read_off = tuple(dict.fromkeys(site.problem.target.positions)) or None  # a class: read off a special token
+    positions = None if cfg.everywhere else (read_off if cfg.position is None else (cfg.position,))
     estimates = estimates_of(site, site.active(positions), cfg)
-    return joined(site, shortlisted(site, estimates, cfg.exact_share), cfg, target)
+    return joined(ground, shortlisted(site, estimates, cfg.exact_share), cfg)
 
 
-def site_of(lm: LanguageModel, sae: SAE, point: str, case: Case, target: Target) -> FeatureSite:
+def replaced_at(site: FeatureSite, cfg: BridgeConfig) -> Replaced:
+    """The sweep of replaced tokens, as the settings have it."""
+    return Replaced(site, cfg.replacement, cfg.n_samples, cfg.seed)
+
+
+def site_of(
+    lm: LanguageModel, sae: SAE, point: str, case: Case, target: Target, fixed: Sequence[int] = ()
+) -> FeatureSite:
     """The hook point as the answer sees it."""
     (place,) = expand((point,), lm.n_layers, tuple(lm.family.places))
-    return FeatureSite(Problem(lm, case, target, sae), sae, place)
+    return FeatureSite(Problem(lm, case, target, sae, fixed=fixed), sae, place)
 
 
 def estimates_of(site: FeatureSite, active: Active, cfg: BridgeConfig) -> list[Effects]:
@@ -225,13 +254,12 @@ def estimates_of(site: FeatureSite, active: Active, cfg: BridgeConfig) -> list[E
             return [integrated(site, active, cfg.n_steps)]
 
 
-def joined(site: FeatureSite, found: Shortlisted, cfg: BridgeConfig, target: Target | None = None) -> Bridge:
+def joined(ground: Ground, found: Shortlisted, cfg: BridgeConfig) -> Bridge:
     """Adds tokens and paths to effects."""
+    site, replaced, has_answer = ground
     order = np.argsort(-np.abs(found.effect), kind="stable")[: cfg.n_features]
     best = Active(*(one[torch.from_numpy(order)] for one in found.active))
-    replaced = Replaced(site, cfg.replacement, cfg.n_samples, cfg.seed)
     links = token_links(site, best, replaced, cfg)
-    has_answer = target is not None
     nodes = tuple(
         FeatureNode(
             int(best.feature[i]), int(best.position[i]), float(best.activation[i]),
@@ -242,7 +270,8 @@ def joined(site: FeatureSite, found: Shortlisted, cfg: BridgeConfig, target: Tar
     )  # fmt: skip
     paths = measured_paths(site, best, links, replaced) if has_answer else ()
     return Bridge(
-        str(site.point), site.problem.case.tokens, " ".join(site.problem.target.labels) if has_answer else "",
+        str(site.point), (*site.problem.case.tokens, *(site.problem.target.labels if has_answer else ())),
+        " ".join(site.problem.target.labels) if has_answer else "",
         float(site.clean.sum()) if has_answer else None, nodes, links, paths, len(found.effect), int(found.is_exact.sum()),
         found.estimate.balance, site.explained_variance,
         {"effects": found.estimate.tier, "tokens": cfg.tokens_from, "replacement": cfg.replacement},
@@ -268,11 +297,14 @@ def measured_paths(
     site: FeatureSite, active: Active, links: tuple[TokenLink, ...], replaced: Replaced
 ) -> tuple[PathLink, ...]:
     """Each path's effect: one feature at one position as it would be without the token, all else as it is."""
-    found = []
-    for link in links:
-        place, feature = int(active.position[link.node]), int(active.feature[link.node])
-        values = replaced.activations(link.token, place, feature)
-        rows = Active(*(one[link.node].expand(len(values)) for one in active))
-        changed = site.changed(rows, values).sum(1).mean()
-        found.append(PathLink(link.token, link.node, float(site.clean.sum() - changed)))
+    if not links:
+        return ()
+    values = [
+        replaced.activations(link.token, int(active.position[link.node]), int(active.feature[link.node]))
+        for link in links
+    ]
+    rows = torch.tensor([link.node for link in links]).repeat_interleave(len(values[0]))
+    changed = site.changed(Active(*(one[rows] for one in active)), torch.cat(values)).sum(1)
+    effects = float(site.clean.sum()) - changed.double().unflatten(0, (len(links), -1)).mean(1)
+    found = [PathLink(link.token, link.node, float(effect)) for link, effect in zip(links, effects, strict=True)]
     return tuple(sorted(found, key=lambda path: -abs(path.effect)))

@@ -109,5 +109,7 @@ def methods(names: Sequence[str], settings: dict[str, dict[str, Any]] | None = N
     wanted = list(METHODS) if "all" in names else list(dict.fromkeys(names))
     for name in (*wanted, *(settings or {})):
         if name not in METHODS:
-            raise UserError(f"{name!r} is no method, expected one of {', '.join(METHODS)}, or all. Choose one.")
+            raise UserError(
+                f"{name!r} is no method, expected one of {', '.join(METHODS)}, sae_features, or all. Choose one."
+            )
     return [METHODS[name](**(settings or {}).get(name, {})) for name in wanted]

@@ -75,13 +75,13 @@ class RelevanceSettings(MethodSettings, frozen=True):
 
 
 class AttnLRPConfig(RelevanceSettings, frozen=True):
-    """AttnLRP: relevance by a backward pass whose rules conserve it. The default method."""
+    """AttnLRP: relevance by a backward pass whose rules conserve it."""
 
     method: Literal["attn_lrp"] = "attn_lrp"
 
 
 class GIMConfig(RelevanceSettings, frozen=True):
-    """GIM: the same with the softmax differentiated at a higher temperature."""
+    """GIM: the same with the softmax differentiated at a higher temperature. The default method."""
 
     method: Literal["gim"] = "gim"
     temperature: PositiveFloat = Field(default=2.0, description="Temperature of the softmax in the backward pass.")
@@ -192,4 +192,6 @@ MethodConfig = Annotated[
 ]
 METHODS = {cls.model_fields["method"].default: cls for cls in get_args(get_args(MethodConfig)[0])}
 """Name → settings."""
-DEFAULT = "attn_lrp"
+DEFAULT = "gim"
+"""Source: measured at the same cost, on two models P@1 .74 against `attn_lrp`'s .58, AUROC .965 against .943
+(one model decides it, the other is level); level on the clinic's notes (docs/faithfulness.md)."""

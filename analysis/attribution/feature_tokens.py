@@ -38,7 +38,10 @@ def estimated(site: FeatureSite, active: Active, method: Estimate, seed: int = 0
     labels = tuple(
         f"{site.point}/{j}@{p}" for p, j in zip(active.position.tolist(), active.feature.tolist(), strict=True)
     )
-    target = FeatureTarget(site.point, tuple(active.position.tolist()), tuple(active.feature.tolist()), labels)
+    target = FeatureTarget(
+        site.point, tuple(active.position.tolist()), tuple(active.feature.tolist()), labels,
+        answer_ids=site.problem.target.answer_ids,
+    )  # fmt: skip
     problem = Problem(
         site.problem.lm, site.problem.case, target, site.sae, batch_tokens=site.problem.batch_tokens,
         fixed=site.problem.fixed, sampler=site.problem.sampler,

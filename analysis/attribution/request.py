@@ -20,7 +20,11 @@ OpenSAE = Callable[[str], SAE]
 
 
 class TargetRequest(Settings, frozen=True):
-    """What is to be explained: exactly one of a token, a continuation, a generated answer, a class or features."""
+    """What is to be explained: a token, a continuation, a generated answer, a class, or features.
+
+    Features may stand beside one of the others: what explains tokens then explains the features, and the bridge connects them
+    with the answer.
+    """
 
     target: str | None = Field(default=None, description="The next token, with the space before it.")
     continuation: str | None = Field(default=None, description="A text that could follow, token by token.")
@@ -54,6 +58,20 @@ def problem_of(
         lm = with_head(lm)
     if not request.features:
         return Problem(lm, case, target_of(case, lm, request), fixed=fixed)
+    hook_point, numbers = feature_numbers(request)
+    sae = open_sae(hook_point)
+    target = targets.features_of(
+        case, lm, sae, hook_point, numbers, position=request.position, is_total=len(numbers) > 1
+    )
+    return Problem(lm, case, target, sae, fixed=fixed)
+
+
+def feature_numbers(request: TargetRequest) -> tuple[str, list[int]]:
+    """The hook point of the features asked about, and their numbers.
+
+    Raises:
+        UserError: They are not written as HOOK/INDEX, or not all at one hook point.
+    """
     hook_points = {feature.rpartition("/")[0] for feature in request.features}
     indices = [feature.rpartition("/")[2] for feature in request.features]
     if len(hook_points) != 1 or "" in hook_points or not all(index.isdecimal() for index in indices):
@@ -61,12 +79,12 @@ def problem_of(
             f"--feature is {', '.join(request.features)}, expected HOOK/INDEX such as blocks.3.hook_resid_post/1234, all at one "
             "hook point. Correct it."
         )
-    hook_point = hook_points.pop()
-    sae = open_sae(hook_point)
-    target = targets.features_of(
-        case, lm, sae, hook_point, list(map(int, indices)), position=request.position, is_total=len(indices) > 1
-    )
-    return Problem(lm, case, target, sae, fixed=fixed)
+    return hook_points.pop(), list(map(int, indices))
+
+
+def names_answer(request: TargetRequest) -> bool:
+    """Whether the request names an answer, and not only features."""
+    return any(one is not None for one in (request.target, request.continuation, request.generate, request.class_name))
 
 
 def target_of(case: Case, lm: LanguageModel, request: TargetRequest) -> Target:
@@ -84,17 +102,23 @@ def target_of(case: Case, lm: LanguageModel, request: TargetRequest) -> Target:
 
 
 def refuse_unclear(request: TargetRequest) -> None:
-    """Stops a request that does not name one thing."""
-    named = {
+    """Stops a request that does not name one answer, features, or both."""
+    answers = {
         "--target": request.target, "--continuation": request.continuation, "--generate": request.generate,
-        "--class": request.class_name, "--feature": request.features or None,
+        "--class": request.class_name,
     }  # fmt: skip
-    given = [name for name, value in named.items() if value is not None]
-    if len(given) != 1:
+    given = [name for name, value in answers.items() if value is not None]
+    if len(given) > 1 or not (given or request.features):
         raise UserError(
-            f"The request names {' and '.join(given) or 'nothing'} to explain, expected one of {', '.join(named)}. Give one."
+            f"The request names {' and '.join(given) or 'nothing'} to explain, expected one of {', '.join(answers)}, or "
+            "--feature. Give one."
         )
-    if request.contrast is not None and given[0] in ("--generate", "--feature"):
+    if request.position is not None and not request.features:
         raise UserError(
-            f"A contrast was given for {given[0]}, expected a target, continuation or class. Leave one out."
+            "A position was given without a feature, expected --feature beside it. Add it, or leave --position out."
+        )
+    if request.contrast is not None and given not in (["--target"], ["--continuation"], ["--class"]):
+        raise UserError(
+            f"A contrast was given for {given[0] if given else '--feature'}, expected a target, continuation or class. "
+            "Leave one out."
         )

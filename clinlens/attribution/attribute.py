@@ -3,8 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -15,23 +13,33 @@ from analysis.attribution import record
 from analysis.attribution.build import attribute, methods
 from analysis.attribution.cache import Cache
 from analysis.attribution.case import Case, MarkedSpan
-from analysis.attribution.config import METHODS, MethodConfig
+from analysis.attribution.config import DEFAULT, METHODS, MethodConfig
 from analysis.attribution.problem import Problem
 from analysis.attribution.request import problem_of
+from analysis.attribution.sae_features import (
+    NAME,
+    Place,
+    SAEFeaturesConfig,
+    bridge_origin,
+    bridge_result,
+    problem_of_bridge,
+)
+from analysis.attribution.sae_features import Asked as AskedFeatures
 from analysis.attribution.scores import Scores
 from analysis.attribution.windows import taken, windowed, windows
 from clinlens.attribution.cases import Asked
+from clinlens.attribution.saes import middle, sae_folder
 from clinlens.pipeline import Run, progress
 from hooks.model import LanguageModel, load
-from sae import artefact
 from sae.base import SAE
 from sae.errors import UserError
-from sae.saelens_format import WEIGHTS_FILE
 from sae.saelens_format import load as load_sae
 from training.resources import machine
 
 FOLDER = "attributions"
-CHOICE = "choice.json"
+AnyConfig = MethodConfig | SAEFeaturesConfig
+SETTINGS: dict[str, type[Any]] = METHODS | {NAME: SAEFeaturesConfig}
+"""Name → settings of all that the verb answers with."""
 
 
 class Options(NamedTuple):
@@ -59,7 +67,7 @@ class Question(NamedTuple):
 
 
 def attribute_cases(
-    run: Run, asked: Sequence[Asked], cfgs: Sequence[MethodConfig], options: Options
+    run: Run, asked: Sequence[Asked], cfgs: Sequence[AnyConfig], options: Options
 ) -> list[dict[str, Any]]:
     """The records of cases.
 
@@ -73,7 +81,7 @@ def attribute_cases(
 
 
 def one_record(
-    run: Run, lm: LanguageModel, asked: Asked, cfgs: Sequence[MethodConfig], options: Options, cache: Cache,
+    run: Run, lm: LanguageModel, asked: Asked, cfgs: Sequence[AnyConfig], options: Options, cache: Cache,
     done: Callable[[int], None],
 ) -> dict[str, Any]:  # fmt: skip
     """The record of one case, with what it took."""
@@ -82,7 +90,10 @@ def one_record(
     results, refused = [], []
     for cfg in cfgs:
         try:
-            results.append(one_result(question, cfg, options, cache))
+            if isinstance(cfg, SAEFeaturesConfig):
+                results.append(bridged(run, question, asked, cfg, options, cache))
+            else:
+                results.append(one_result(question, cfg, options, cache))
         except UserError as error:
             if len(cfgs) == 1:
                 raise
@@ -105,7 +116,7 @@ def ask(run: Run, lm: LanguageModel, asked: Asked, options: Options) -> Question
     fixed = sorted({token for span in asked.fixed for token in case.tokens_of(span.start, span.end)})
 
     def open_sae(hook_point: str) -> SAE:
-        return load_sae(sae_folder(run.folder, hook_point, options.sae_id))
+        return load_sae(sae_folder(run.folder, hook_point, options.sae_id, run.cfg.choice))
 
     if options.window is None or case.n_tokens <= options.window:
         return Question(case, problem_of(case, lm, asked.request, open_sae, fixed), None)
@@ -125,6 +136,33 @@ def one_result(question: Question, cfg: MethodConfig, options: Options, cache: C
     found["origin"] = origin
     cache.put(case, origin, found)
     return found
+
+
+def bridged(
+    run: Run, question: Question, asked: Asked, cfg: SAEFeaturesConfig, options: Options, cache: Cache
+) -> dict[str, Any]:
+    """What connects tokens, features and the answer, from the cache where it lies there.
+
+    Raises:
+        UserError: The text is read in windows, or there is no SAE to read it with.
+    """
+    case, lm = question.case, question.problem.lm
+    if question.window is not None:
+        raise UserError(
+            f"The text has {case.n_tokens} tokens and is read in windows of {options.window}, but {NAME} reads a text whole. "
+            f"Raise --window, shorten the text, or choose other methods ({', '.join(METHODS)})."
+        )
+    features = asked.request.features
+    point = features[0].rpartition("/")[0] if features else cfg.hook_point or middle(run.folder, lm.n_layers)
+    folder = sae_folder(run.folder, point, options.sae_id, run.cfg.choice)
+    what = AskedFeatures(lm, case, asked.request, Place(point, load_sae(folder), folder.name), question.problem.fixed)
+    problem = problem_of_bridge(what)
+    origin = bridge_origin(what, problem, cfg, options.seed)
+    known = cache.get(case, origin)
+    if known is None:
+        known = bridge_result(what, problem, cfg, options.seed)
+        cache.put(case, origin, known)
+    return known
 
 
 def scores_of(question: Question, cfg: MethodConfig, seed: int) -> Scores:
@@ -165,53 +203,33 @@ def summary(run: Run, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=8)
-def sae_folder(run: Path, hook_point: str, sae_id: str | None) -> Path:
-    """The autoencoder to take at a hook point: the named, the recommended, or the only one.
-
-    Raises:
-        UserError: There is none, or several and no word which.
-    """
-    place = run / "saes" / hook_point
-    known = sorted(path.parent.name for path in place.glob(f"*/{WEIGHTS_FILE}"))
-    if not known or (sae_id is not None and sae_id not in known):
-        raise UserError(
-            f"{place} holds {', '.join(known) or 'no trained SAE'}, expected {sae_id or 'one'}. "
-            "Name another --feature or --sae, or train one there."
-        )
-    wanted = sae_id or recommended(run, hook_point) or (known[0] if len(known) == 1 else None)
-    if wanted is None:
-        raise UserError(f"At {hook_point} there are the SAEs {', '.join(known)}, expected one. Choose it with --sae.")
-    return place / wanted
-
-
-def recommended(run: Path, hook_point: str) -> str | None:
-    """The id of the SAE that a sweep's choice.json recommends."""
-    path = run / CHOICE
-    found = artefact.read_json(path)["choices"] if path.is_file() else []
-    taken = [one["recommended"] for one in found if one["hook_point"] == hook_point and one["recommended"]]
-    return taken[0]["sae_id"] if taken else None
-
-
-def method_settings(names: Sequence[str], settings: Sequence[str]) -> list[MethodConfig]:
+def method_settings(names: Sequence[str], settings: Sequence[str], *, has_features: bool = False) -> list[AnyConfig]:
     """The methods of a command line: `a,b` or `all`, with METHOD.KEY=VALUE settings.
+
+    Args:
+        names: Methods; if none, the default one, and the bridge beside it where features are asked about.
+        settings: What differs from the defaults.
+        has_features: Whether features are asked about.
 
     Raises:
         UserError: A method or setting that does not exist, or a value that does not fit.
     """
     chosen = [name.strip() for given in names for name in given.split(",") if name.strip()]
+    chosen = chosen or [DEFAULT, *([NAME] if has_features else [])]
     values: dict[str, dict[str, Any]] = {}
     for setting in settings:
         key, is_assignment, value = setting.partition("=")
         method, has_key, name = key.partition(".")
-        if not is_assignment or not has_key or method not in METHODS or name not in METHODS[method].model_fields:
+        if not is_assignment or not has_key or method not in SETTINGS or name not in SETTINGS[method].model_fields:
             raise UserError(
                 f"--set {setting!r} names no setting of a method, expected METHOD.KEY=VALUE such as "
                 "integrated_gradients.n_steps=32. Correct it."
             )
         values.setdefault(method, {})[name] = yaml.safe_load(value)
+    bridge = values.pop(NAME, {})
     try:
-        return methods(chosen, values)
+        found: list[AnyConfig] = list(methods([name for name in chosen if name != NAME], values))
+        return [*found, SAEFeaturesConfig(**bridge)] if {NAME, "all"} & set(chosen) else found
     except ValidationError as error:
         detail = error.errors()[0]
         raise UserError(

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from analysis.attribution.config import DEFAULT
 from analysis.attribution.inseq_format import exported
 from analysis.attribution.request import TargetRequest
 from clinlens import config as configs
@@ -28,7 +27,7 @@ def attribute_command(place: Path, given: dict[str, Any]) -> dict[str, Any]:
         The records, the hardware profile, and the files written.
     """
     run = Run(configs.read(place))
-    cfgs = method_settings(given["names"] or (DEFAULT,), given["settings"])
+    cfgs = method_settings(given["names"], given["settings"], has_features=bool(given["features"]))
     options = Options(given["seed"], given["sae_id"], given["window"], given["tail"], not given["fresh"])
     records = attribute_cases(run, asked_of(given), cfgs, options)
     profile = summary(run, records)
@@ -41,8 +40,10 @@ def asked_of(given: dict[str, Any]) -> list[Asked]:
     Raises:
         UserError: Neither a text nor cases, or both.
     """
-    names = [name for name in TargetRequest.model_fields if given.get(name)]
-    request = TargetRequest(**{name: given[name] for name in names})
+    named = {name: given.get(name) for name in TargetRequest.model_fields}
+    request = TargetRequest(
+        **{name: value for name, value in named.items() if value or (value == 0 and value is not False)}
+    )
     if (given["text"] is None) == (given["cases"] is None):
         raise UserError(
             f"{'Both' if given['text'] else 'Neither'} --text and --cases given, expected one of them. Name a file."

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from clinlens.attribution.graph import Drawing, drawings
 from sae import artefact
 
 SOURCES = Path(__file__).parent
@@ -60,6 +61,8 @@ class Shown(NamedTuple):
     total: Map
     columns: list[Map]
     """One per target, where there are several."""
+    graphs: list[Drawing]
+    """What connects tokens, features and the answer, where the method is the bridge."""
 
 
 def write(path: Path, records: Sequence[dict[str, Any]], profile: dict[str, Any]) -> None:
@@ -98,7 +101,8 @@ def shown(record: dict[str, Any], result: dict[str, Any]) -> Shown:
     words = ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None)
     importance = result["attribution"]["aggregated"]["token_importance"]["input"]
     total = heat_map(given, importance, result["output"]["text"])
-    return Shown(result["method"], words, result["faithfulness"]["caveat"], figures(result), total, columns)
+    graphs = drawings(result["bridge"]) if "bridge" in result else []
+    return Shown(result["method"], words, result["faithfulness"]["caveat"], figures(result), total, columns, graphs)
 
 
 def figures(result: dict[str, Any]) -> list[str]:

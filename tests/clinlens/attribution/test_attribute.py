@@ -85,7 +85,7 @@ def test_a_question_asked_twice_is_answered_from_the_run_folder(config: Path, ca
     assert one["results"] == again["results"]  # its profile too: it was made once
     folder = config.parent / "run" / "attributions"
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in folder.glob("*.json"))
-    other = said(config, capsys, "--target", " chronic", "--set", "attn_lrp.baseline=vocabulary_mean")["records"][0]
+    other = said(config, capsys, "--target", " chronic", "--set", "gim.baseline=vocabulary_mean")["records"][0]
     assert other["results"][0]["attribution"] != one["results"][0]["attribution"]
 
 
@@ -94,6 +94,51 @@ def test_a_feature_is_explained_with_the_only_sae_there(config: Path, capsys: py
     assert found["results"][0]["output"]["text"].startswith(f"{POINT}/5@")
     assert found["refused"][0]["method"] == "heta"
     assert "a feature has none" in found["refused"][0]["reason"]
+
+
+def test_the_bridge_answers_for_a_feature_and_for_an_answer(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Asked about a feature alone, the answer is the model's own next token."""
+    report = tmp_path / "feature.html"
+    (record,) = said(config, capsys, "--feature", f"{POINT}/5", "--report", str(report))["records"]
+    assert [one["method"] for one in record["results"]] == ["gim", "sae_features"]
+    result = record["results"][1]
+    (feature,), answer = result["bridge"]["features"], result["bridge"]["answer"]
+    (node,) = [one for one in feature["nodes"] if one["kind"] == "feature"]
+    assert node["feature"] == 5
+    assert node["is_exact"]
+    behind = {one["from"]: one["exact"] for one in feature["edges"] if one["to"] == node["id"]}
+    raw = [row[0] for row in result["attribution"]["raw"]]
+    assert {f"t{i}": value for i, value in enumerate(raw) if value} == behind
+    assert answer["n_ablated"] <= 0.4 * answer["n_active"] + 1
+    assert all(path["through"][2] == "answer" for path in answer["paths"])
+    html = report.read_text()
+    assert html.count("<svg") == 2
+    assert "Which features drive the answer" in html
+
+
+def test_the_bridge_stands_beside_other_methods(config: Path, capsys: pytest.CaptureFixture[str]):
+    """A token's heat is the sum of its measured paths."""
+    (record,) = said(
+        config, capsys, "--target", " acute", "--contrast", " chronic", "--method", "gradient_norm,sae_features",
+        "--set", "sae_features.exact_share=1",
+    )["records"]  # fmt: skip
+    result = record["results"][1]
+    graph = result["bridge"]["answer"]
+    sums = [0.0] * 13
+    for path in graph["paths"]:
+        sums[int(path["through"][0][1:])] += path["effect"]
+    assert [row[0] for row in result["attribution"]["raw"]] == pytest.approx(sums)
+    assert graph["n_ablated"] == graph["n_active"]
+    assert result["origin"]["sae"]["sae_id"] == "l1-a"
+
+
+def test_the_bridge_reads_no_windows(config: Path, capsys: pytest.CaptureFixture[str]):
+    long = config.parent / "long.txt"
+    long.write_text(" ".join([TEXT] * 7))
+    asked = ("--text", str(long), "--target", " acute", "--window", "32", "--tail", "4")
+    assert "sae_features reads a text whole" in refused(config, capsys, *asked, "--method", "sae_features")
 
 
 def test_cases_say_for_themselves_what_is_asked(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -113,7 +158,7 @@ def test_cases_say_for_themselves_what_is_asked(config: Path, tmp_path: Path, ca
          "--save", str(save), "--inseq", str(tmp_path / "inseq")]
     )  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in lines[:2]] == [["one", "attn_lrp"], ["two", "attn_lrp"]]
+    assert [line.split()[:2] for line in lines[:2]] == [["one", "gim"], ["two", "gim"]]
     one, two = map(json.loads, save.read_text().splitlines())
     assert one["results"][0]["output"]["tokens"] == ["acutepain"]
     assert two["results"][0]["attribution"]["raw"][1] == [0.0]  # held fixed
@@ -130,7 +175,7 @@ def test_inseqs_format_holds_the_scores(config: Path, tmp_path: Path, capsys: py
     from safetensors.torch import load
 
     found = said(config, capsys, "--continuation", " acute pain", "--inseq", str(tmp_path))
-    saved = json.loads((tmp_path / "attn_lrp.json").read_text())["attributes"]["sequence_attributions"][0]["attributes"]
+    saved = json.loads((tmp_path / "gim.json").read_text())["attributes"]["sequence_attributions"][0]["attributes"]
     scores = load(base64.b64decode(saved["target_attributions"]))["attribution"]
     raw = torch.tensor(found["records"][0]["results"][0]["attribution"]["raw"])
     assert torch.equal(scores[:13], raw.float())
@@ -159,6 +204,10 @@ def test_a_long_text_is_refused_or_read_in_windows(config: Path, capsys: pytest.
             "The request names --target and --generate to explain, expected one of",
         ),
         ((), "The request names nothing to explain"),
+        (("--feature", f"{POINT}/5", "--contrast", " acute"), "A contrast was given for --feature"),
+        (("--feature", f"{POINT}/5", "--position", "0"), "does not fire at token 0"),
+        (("--target", " acute", "--position", "3"), "A position was given without a feature"),
+        (("--feature", f"{POINT}/64"), "the SAE has features 0 to 63"),
         (("--target", " acute", "--method", "magic"), "'magic' is no method"),
         (("--target", " acute", "--set", "heta.magic=1"), "names no setting of a method"),
         (("--target", " acute", "--set", "attn_lrp.baseline=none"), "--set baseline: input should be 'zero'"),
