@@ -23,9 +23,9 @@ from scipy import sparse
 from analysis.tracing.ablation import Ablations
 from analysis.tracing.cohort import Cohort
 from analysis.tracing.config import TraceConfig
-from analysis.tracing.detectors import bag_of_words, detectors_of, nodes_of
+from analysis.tracing.detectors import bag_of_words, best_first, detectors_of, nodes_of
 from analysis.tracing.flow import Edge, edges_of, ends
-from analysis.tracing.intervals import patient_weights
+from analysis.tracing.intervals import drawn_patients
 from analysis.tracing.layers import Detector, Half, Layer, Node, half_of, pair, rounded
 from analysis.tracing.permutations import band, block_labellings, max_null
 from analysis.tracing.sentence import CAVEAT, sentence
@@ -68,9 +68,42 @@ class Scan(NamedTuple):
         return next((one.layer for place, one in enumerate(self.layers) if self.is_above(place)), None)
 
 
-def scan(
-    layers: Sequence[Layer], cohort: Cohort, cfg: TraceConfig, tokens: sparse.csc_array | None = None
-) -> Scan:
+class Emergence(NamedTuple):
+    """The best single feature of every layer, and what chance gives."""
+
+    features: list[int]
+    """Chosen in the half that chooses."""
+    aurocs: list[float]
+    """In the other."""
+    null: float
+    """As of `Scan`."""
+
+    @property
+    def first(self) -> int | None:
+        """The first layer, by its place, whose feature is beyond the band."""
+        return next((place for place, auroc in enumerate(self.aurocs) if auroc > self.null), None)
+
+
+def emergence(halves: Sequence[tuple[Half, Half]], cohort: Cohort, cfg: TraceConfig) -> Emergence:
+    """Chooses a feature at each layer, judges it on other patients, and finds the band of the whole scan.
+
+    Args:
+        halves: Each layer in the half that chooses, and in the one that estimates.
+        cohort: The units.
+        cfg: Number of permutations, and seed.
+    """
+    rows = cohort.is_estimate
+    labellings = block_labellings(cohort.is_positive[rows], cohort.patient[rows], cfg.n_permutations, cfg.seed)
+    null = band(max_null([estimate.ranks for _, estimate in halves], labellings))
+    features = [int(best_first(choice, cohort.is_positive[~rows])[0]) for choice, _ in halves]
+    aurocs = [
+        float(estimate.ranks.auroc(cohort.is_positive[None, rows])[0, feature])
+        for feature, (_, estimate) in zip(features, halves, strict=True)
+    ]
+    return Emergence(features, aurocs, null)
+
+
+def scan(layers: Sequence[Layer], cohort: Cohort, cfg: TraceConfig, tokens: sparse.csc_array | None = None) -> Scan:
     """Detectors, band and nodes of every layer.
 
     Args:
@@ -80,19 +113,15 @@ def scan(
         tokens: As of `Evidence`.
     """
     rows = cohort.is_estimate
-    weights = patient_weights(cohort.patient[rows], cfg.n_bootstraps, cfg.seed)
-    halves: list[tuple[Half, Half]] = [(half_of(layer, ~rows), half_of(layer, rows)) for layer in layers]
-    labellings = block_labellings(cohort.is_positive[rows], cohort.patient[rows], cfg.n_permutations, cfg.seed)
-    null = band(max_null([estimate.ranks for _, estimate in halves], labellings))
-    words = [] if tokens is None else [bag_of_words(tokens, cohort, weights, cfg.seed)]
-    found = [
-        detectors_of(layer, cohort, both, weights, cfg.seed) + words
-        for layer, both in zip(layers, halves, strict=True)
-    ]
-    nodes = [
-        nodes_of(layer, cohort, both, weights, null, cfg) for layer, both in zip(layers, halves, strict=True)
-    ]
-    return Scan(list(layers), found, nodes, null)
+    draws = drawn_patients(cohort.patient[rows], cfg.n_bootstraps, cfg.seed)
+    halves = [(half_of(layer, ~rows), half_of(layer, rows)) for layer in layers]
+    best = emergence(halves, cohort, cfg)
+    words = [] if tokens is None else [bag_of_words(tokens, cohort, draws, cfg.seed)]
+    found, nodes = [], []
+    for layer, both, feature in zip(layers, halves, best.features, strict=True):
+        found.append([*detectors_of(layer, cohort, both, feature, draws, cfg.seed), *words])
+        nodes.append(nodes_of(layer, cohort, both, draws, best.null, cfg))
+    return Scan(list(layers), found, nodes, best.null)
 
 
 def trace(
@@ -134,9 +163,7 @@ def layer_records(found: Scan, edges: Sequence[Edge]) -> list[dict[str, Any]]:
             **begin_and_end,
             "error_mass": {name: rounded(value) for name, value in layer.error_mass.items()},
         }
-        for place, (layer, begin_and_end) in enumerate(
-            zip(found.layers, ends(found.nodes, edges), strict=True)
-        )
+        for place, (layer, begin_and_end) in enumerate(zip(found.layers, ends(found.nodes, edges), strict=True))
     ]
 
 
@@ -144,8 +171,8 @@ def node_records(found: Scan, cohort: Cohort, evidence: Evidence, cfg: TraceConf
     """Every node as JSON, with its groups and what physicians said of it."""
     nodes = [node for here in found.nodes for node in here]
     ranks = [rank for here in found.nodes for rank in range(len(here))]
-    weights = patient_weights(cohort.patient[cohort.is_estimate], cfg.n_bootstraps, cfg.seed)
-    groups = strata_of(nodes, evidence.attributes, cohort, weights)
+    draws = drawn_patients(cohort.patient[cohort.is_estimate], cfg.n_bootstraps, cfg.seed)
+    groups = strata_of(nodes, evidence.attributes, cohort, draws)
     return [
         {
             "id": node.id,
@@ -185,9 +212,7 @@ def causality(found: Scan, ablations: Ablations | None) -> dict[str, Any] | None
                 "interval": pair(effect.interval),
                 "controls": [rounded(one) for one in effect.controls],
                 "control_95": rounded(effect.null_95),
-                "share_of_controls_beyond": rounded(
-                    float(np.mean(np.abs(effect.controls) >= abs(effect.value)))
-                ),
+                "share_of_controls_beyond": rounded(float(np.mean(np.abs(effect.controls) >= abs(effect.value)))),
                 "is_above_controls": effect.is_above_null,
                 "n_texts": effect.n_texts,
             }

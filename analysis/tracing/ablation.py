@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from analysis.tracing.config import TraceConfig
-from analysis.tracing.intervals import ALPHA, patient_weights
+from analysis.tracing.intervals import ALPHA, drawn_patients
 from analysis.tracing.layers import Node
 from analysis.tracing.permutations import QUANTILE
 from hooks.hook_points import HookPoint, parse
@@ -72,9 +72,10 @@ class Ablations:
     texts: Sequence[Text]
     cfg: TraceConfig
     answer_kind: str = "kl"
-    """`log_prob` of the next token at the answer's positions, or `kl` from the untouched model's answers."""
+    """`log_odds` of the next token at the answer's positions, or `kl` from the untouched model's answers."""
     _drawn: dict[tuple[str, int], list[int]] = field(default_factory=dict, repr=False)
     _kept: dict[tuple[str, int], Tensor] = field(default_factory=dict, repr=False)
+    _changes: dict[tuple[str, int], np.ndarray] = field(default_factory=dict, repr=False)
 
     def downstream(self, node: Node, after: Sequence[Node]) -> list[Effect]:
         """The share by which each feature of the next layer fires less without the node."""
@@ -101,7 +102,7 @@ class Ablations:
             total: [n_texts].
             node: Whose texts these are.
         """
-        weights = patient_weights(self.patients(node), self.cfg.n_bootstraps, self.cfg.seed)
+        weights = drawn_patients(self.patients(node), self.cfg.n_bootstraps, self.cfg.seed).weights
         with np.errstate(invalid="ignore", divide="ignore"):
             draws = np.nan_to_num((weights @ less[:, 0]) / (weights @ total))
         low, high = np.quantile(draws, [ALPHA / 2, 1 - ALPHA / 2])
@@ -120,7 +121,7 @@ class Ablations:
         if not found:
             return None
         values = np.asarray(found)
-        weights = patient_weights(np.asarray(patients), self.cfg.n_bootstraps, self.cfg.seed)
+        weights = drawn_patients(np.asarray(patients), self.cfg.n_bootstraps, self.cfg.seed).weights
         low, high = np.quantile((weights @ values[:, 0]) / weights.sum(axis=1), [ALPHA / 2, 1 - ALPHA / 2])
         means = values.mean(axis=0)
         return Effect(float(means[0]), (float(low), float(high)), tuple(map(float, means[1:])), len(values))
@@ -168,29 +169,46 @@ class Ablations:
     def fired(
         self, node: Node, text: Text, rows: Tensor, hook_point: str, features: Sequence[int]
     ) -> Float[np.ndarray, "variants features"]:
-        """Summed activations of later features under each variant."""
-        point, found = parse(hook_point), []
+        """Summed activations of later features under each variant; the answers of the same passes are kept."""
+        point, sums, answers = parse(hook_point), [], []
         for some in rows.split(ROWS_PER_PASS):
-            with edited(self.lm, {self.point(node): taken_off(some)}):
-                value = heard(self.lm, [point], self.inputs(text, len(some)))[point]
-            found.append(self.encoded(hook_point, value, text)[:, :, list(features)].sum(dim=1))
-        return torch.cat(found).double().cpu().numpy()
+            values: list[Tensor] = []
+            edits = {self.point(node): taken_off(some), point: listening(values)}
+            if text.answer:
+                answers.append(self.answers(text, len(some), edits))
+            else:
+                with edited(self.lm, edits), torch.no_grad():
+                    self.lm.base(**self.inputs(text, len(some)))
+            sums.append(self.encoded(hook_point, values[0], text)[:, :, list(features)].sum(dim=1))
+        if answers:
+            self._changes[node.id, id(text.input_ids)] = self.change(torch.cat(answers), text)
+        return torch.cat(sums).double().cpu().numpy()
 
     def answer_change(self, node: Node, text: Text, rows: Tensor) -> np.ndarray:
         """[1 + n_controls], what each ablation takes from the answer, mean over its positions."""
-        found = []
-        places = torch.tensor(text.answer)
-        for some in rows.split(ROWS_PER_PASS):
-            ids = text.input_ids[None].expand(len(some), -1)
-            out = logits(self.lm, ids, torch.ones_like(ids), {self.point(node): taken_off(some)})
-            found.append(out[:, places].float().cpu().log_softmax(dim=-1))
-        log_probs = torch.cat(found).double()
-        if self.answer_kind == "log_prob":
-            said = log_probs.gather(-1, text.input_ids[places + 1][None, :, None].expand(len(rows), -1, 1))
-            score = said[..., 0].mean(dim=1)
-            return (score[0] - score[1:]).numpy()
-        clean = log_probs[:1]
-        return (clean.exp() * (clean - log_probs)).sum(dim=-1).mean(dim=1)[1:].numpy()
+        key = node.id, id(text.input_ids)
+        if key not in self._changes:
+            parts = [
+                self.answers(text, len(some), {self.point(node): taken_off(some)}) for some in rows.split(ROWS_PER_PASS)
+            ]
+            self._changes[key] = self.change(torch.cat(parts), text)
+        return self._changes[key]
+
+    def answers(self, text: Text, n: int, edits: dict[HookPoint, Edit]) -> Float[Tensor, "n places vocabulary"]:
+        """Log-probabilities at the answer's positions."""
+        ids = text.input_ids[None].expand(n, -1)
+        out = logits(self.lm, ids, torch.ones_like(ids), edits)
+        return out[:, list(text.answer)].double().cpu().log_softmax(dim=-1)
+
+    def change(self, log_probs: Float[Tensor, "variants places vocabulary"], text: Text) -> np.ndarray:
+        """[1 + n_controls], from the answers of all variants, the first being the untouched model's."""
+        if self.answer_kind == "kl":
+            clean = log_probs[:1]
+            return (clean.exp() * (clean - log_probs)).sum(dim=-1).mean(dim=1)[1:].numpy()
+        said = text.input_ids[torch.tensor(text.answer) + 1]
+        log_p = log_probs.gather(-1, said[None, :, None].expand(len(log_probs), -1, 1))[..., 0]
+        log_odds = (log_p - torch.log(-torch.expm1(log_p).clamp(max=-TINY))).mean(dim=1)
+        return (log_odds[0] - log_odds[1:]).numpy()
 
     def point(self, node: Node) -> HookPoint:
         """The node's hook point."""
@@ -200,6 +218,16 @@ class Ablations:
         """What the model is given, n times."""
         ids = text.input_ids[None].expand(n, -1).to(self.lm.device)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)} | no_cache(self.lm)
+
+
+def listening(values: list[Tensor]) -> Edit:
+    """An edit that changes nothing, and keeps what it sees."""
+
+    def listen(value: Tensor) -> Tensor:
+        values.append(value.detach())
+        return value
+
+    return listen
 
 
 def taken_off(rows: Tensor) -> Edit:

@@ -25,12 +25,12 @@ class TraceConfig(Settings, frozen=True):
     )
     n_permutations: PositiveInt = Field(default=200, description="Of the labels, for the band over the whole scan.")
     n_bootstraps: PositiveInt = Field(default=1000, description="Draws of patients, for intervals.")
-    n_nodes: PositiveInt = Field(default=6, description="Features of each layer that are followed, at most.")
+    n_nodes: PositiveInt = Field(default=4, description="Features of each layer that are followed, at most.")
     n_candidates: PositiveInt = Field(
         default=20, description="Features of each layer, best in the half that chooses, that the other half judges."
     )
     n_shuffles: PositiveInt = Field(default=20, description="Shuffled decoders, for the null of cosines.")
-    n_texts: PositiveInt = Field(default=16, description="Documents in which features are ablated.")
+    n_texts: PositiveInt = Field(default=12, description="Documents in which features are ablated.")
     n_controls: PositiveInt = Field(default=20, description="Random features that each ablation is compared with.")
     answer_after: str | None = Field(
         default=None,

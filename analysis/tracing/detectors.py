@@ -16,7 +16,7 @@ from scipy import sparse
 from analysis.probing import drawn, logistic, standardised
 from analysis.tracing.cohort import Cohort
 from analysis.tracing.config import TraceConfig
-from analysis.tracing.intervals import areas
+from analysis.tracing.intervals import Draws, areas
 from analysis.tracing.layers import Detector, Half, Layer, Node
 
 PROBE_FEATURES = (1, 5, 20)
@@ -30,7 +30,7 @@ def best_first(half: Half, is_positive: np.ndarray) -> np.ndarray:
 
 
 def detectors_of(
-    layer: Layer, cohort: Cohort, halves: tuple[Half, Half], weights: np.ndarray, seed: int
+    layer: Layer, cohort: Cohort, halves: tuple[Half, Half], best: int, draws: Draws, seed: int
 ) -> list[Detector]:
     """Every way but the words.
 
@@ -38,28 +38,28 @@ def detectors_of(
         layer: The layer.
         cohort: The units.
         halves: The layer in the half that chooses, and in the one that estimates.
-        weights: [n_draws, n_estimate] of the estimating units.
+        best: The feature that was chosen.
+        draws: Of the estimating units' patients.
         seed: Of drawn units.
     """
-    chosen = [int(best_first(halves[0], cohort.is_positive[cohort.chooses])[0])]
-    found = [judged("best_feature", layer.columns(chosen)[:, 0], cohort, weights, layer, chosen)]
+    found = [judged("best_feature", layer.columns([best])[:, 0], cohort, draws, layer, [best])]
     ordered = most_different(halves[0].scores, cohort.is_positive[cohort.chooses], max(PROBE_FEATURES))
     for k in PROBE_FEATURES:
         features = [int(feature) for feature in ordered[:k]]
         logits = probe(layer.columns(features), cohort, seed)
-        found.append(judged(f"probe_{k}", logits, cohort, weights, layer, features))
-    found.append(judged("dense_probe", probe(layer.dense, cohort, seed), cohort, weights))
-    found.append(judged("difference_in_means", along_difference(layer.dense, cohort), cohort, weights))
+        found.append(judged(f"probe_{k}", logits, cohort, draws, layer, features))
+    found.append(judged("dense_probe", probe(layer.dense, cohort, seed), cohort, draws))
+    found.append(judged("difference_in_means", along_difference(layer.dense, cohort), cohort, draws))
     return found
 
 
 def judged(
-    kind: str, scores: np.ndarray, cohort: Cohort, weights: np.ndarray, layer: Layer | None = None,
+    kind: str, scores: np.ndarray, cohort: Cohort, draws: Draws, layer: Layer | None = None,
     features: Sequence[int] = (),
 ) -> Detector:  # fmt: skip
     """A detector's areas on the estimating half."""
     rows = cohort.is_estimate
-    found = areas(scores[rows], cohort.is_positive[rows], weights)
+    found = areas(scores[rows], cohort.is_positive[rows], draws)
     if layer is None:
         return Detector(kind, found, [], None)
     fires = (layer.columns(list(features)) > 0).any(axis=1)
@@ -88,23 +88,23 @@ def most_different(scores: sparse.csc_array, is_positive: np.ndarray, k: int) ->
     return np.argsort(-difference, kind="stable")[:k]
 
 
-def bag_of_words(tokens: sparse.csc_array, cohort: Cohort, weights: np.ndarray, seed: int) -> Detector:
+def bag_of_words(tokens: sparse.csc_array, cohort: Cohort, draws: Draws, seed: int) -> Detector:
     """A probe on which tokens each unit has.
 
     Args:
         tokens: [n_units, n_vocabulary], 1 where the unit has the token.
         cohort: The units.
-        weights: As of `detectors_of`.
+        draws: As of `detectors_of`.
         seed: Of drawn units.
     """
     chosen = most_different(
         sparse.csc_array(sparse.csr_array(tokens)[cohort.chooses]), cohort.is_positive[cohort.chooses], MOST_WORDS
     )
-    return judged("bag_of_words", probe(tokens[:, chosen].toarray(), cohort, seed), cohort, weights)
+    return judged("bag_of_words", probe(tokens[:, chosen].toarray(), cohort, seed), cohort, draws)
 
 
 def nodes_of(
-    layer: Layer, cohort: Cohort, halves: tuple[Half, Half], weights: np.ndarray, band: float, cfg: TraceConfig
+    layer: Layer, cohort: Cohort, halves: tuple[Half, Half], draws: Draws, band: float, cfg: TraceConfig
 ) -> list[Node]:
     """The features that tell the concept beyond the band, in the order of the half that chose them.
 
@@ -120,5 +120,5 @@ def nodes_of(
             "positive": float((scores[positive] > 0).mean()),
             "negative": float((scores[rows & ~cohort.is_positive] > 0).mean()),
         }
-        found.append(Node(layer, feature, areas(scores[rows], cohort.is_positive[rows], weights), firing))
+        found.append(Node(layer, feature, areas(scores[rows], cohort.is_positive[rows], draws), firing))
     return found

@@ -60,7 +60,9 @@ def matches(record: dict[str, Any]) -> str:
     if not record["edges"]:
         return ""
     n = sum(edge["n_kinds_above_null"] >= 2 for edge in record["edges"])
-    return f"Of {len(record['edges'])} pairs of features of neighbouring layers {n} are matched by two or three measures."
+    return (
+        f"Of {len(record['edges'])} pairs of features of neighbouring layers {n} are matched by two or three measures."
+    )
 
 
 def causes(record: dict[str, Any]) -> str:
@@ -70,7 +72,7 @@ def causes(record: dict[str, Any]) -> str:
         return ""
     n = sum(one["is_above_controls"] for one in found)
     strongest = max(found, key=lambda one: abs(one["effect"]))
-    unit = "nats of the answer's log-probability" if record["causality"]["answer"]["kind"] == "log_prob" else "nats (KL)"
+    unit = "nats of the answer's log-odds" if record["causality"]["answer"]["kind"] == "log_odds" else "nats (KL)"
     low, high = strongest["interval"]
     return (
         f"Without {n} of {len(found)} features the answer changes more than without random ones; the strongest, {strongest['node']}, takes "

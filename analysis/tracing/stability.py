@@ -17,9 +17,7 @@ from analysis.tracing.layers import Node, rounded
 from analysis.tracing.matching import unit_rows
 
 
-def stability(
-    nodes: Sequence[Sequence[Node]], others: Mapping[str, tuple[str, np.ndarray]]
-) -> dict[str, Any] | None:
+def stability(nodes: Sequence[Sequence[Node]], others: Mapping[str, tuple[str, np.ndarray]]) -> dict[str, Any] | None:
     """Share of the nodes that the other seed has; none where there is no other seed, or no node.
 
     Args:

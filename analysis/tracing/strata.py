@@ -18,7 +18,7 @@ from scipy.stats import norm
 
 from analysis.tracing.cohort import Cohort
 from analysis.tracing.config import MIN_POSITIVES
-from analysis.tracing.intervals import ALPHA, areas, percentiles
+from analysis.tracing.intervals import ALPHA, Draws, areas, percentiles
 from analysis.tracing.layers import Node, pair, rounded
 
 FEWEST_SHOWN = 5
@@ -49,7 +49,7 @@ class Stratum(NamedTuple):
 
 
 def strata_of(
-    nodes: Sequence[Node], attributes: Mapping[str, np.ndarray], cohort: Cohort, weights: np.ndarray
+    nodes: Sequence[Node], attributes: Mapping[str, np.ndarray], cohort: Cohort, draws: Draws
 ) -> list[list[Stratum]]:
     """For each node its figures in every group of the estimating half.
 
@@ -57,7 +57,7 @@ def strata_of(
         nodes: The features.
         attributes: Name → [n_units] values as text; empty where unknown.
         cohort: The units.
-        weights: [n_draws, n_estimate].
+        draws: Of the estimating units' patients.
     """
     rows = cohort.is_estimate
     found = []
@@ -65,7 +65,7 @@ def strata_of(
         scores = node.layer.columns([node.feature])[rows, 0]
         found.append(
             [
-                stratum(name, str(value), scores, cohort.is_positive[rows], values[rows] == value, weights)
+                stratum(name, str(value), scores, cohort.is_positive[rows], values[rows] == value, draws)
                 for name, values in attributes.items()
                 for value in np.unique(values[values != ""])
             ]
@@ -74,20 +74,25 @@ def strata_of(
 
 
 def stratum(
-    name: str, value: str, scores: np.ndarray, is_positive: np.ndarray, inside: np.ndarray, weights: np.ndarray
+    name: str, value: str, scores: np.ndarray, is_positive: np.ndarray, inside: np.ndarray, draws: Draws
 ) -> Stratum:
     """One feature in one group; figures are none where the group is too small for them."""
-    scores, is_positive, weights = scores[inside], is_positive[inside], weights[:, inside]
+    scores, is_positive, draws = scores[inside], is_positive[inside], draws.of(inside)
     n, n_positive = len(scores), int(is_positive.sum())
     if n_positive < FEWEST_SHOWN:
         return Stratum(name, value, n, n_positive, None, None, np.nan, None, None, np.nan)
     fires = (scores > 0)[is_positive].astype(float)
     with np.errstate(invalid="ignore"):
-        drawn = (weights[:, is_positive] @ fires) / weights[:, is_positive].sum(axis=1)
-    firing = float(fires.mean()), percentiles(drawn), at_least(float(np.nanstd(drawn, ddof=1)), fires.mean(), n_positive)
+        weights = draws.of(is_positive).weights
+        drawn = (weights @ fires) / weights.sum(axis=1)
+    firing = (
+        float(fires.mean()),
+        percentiles(drawn),
+        at_least(float(np.nanstd(drawn, ddof=1)), fires.mean(), n_positive),
+    )
     if n_positive < MIN_POSITIVES or n - n_positive < MIN_POSITIVES:
         return Stratum(name, value, n, n_positive, None, None, np.nan, *firing)
-    area = areas(scores, is_positive, weights)
+    area = areas(scores, is_positive, draws)
     error = at_least(area.spread, area.auroc, n_positive)
     return Stratum(name, value, n, n_positive, area.auroc, area.auroc_interval, error, *firing)
 

@@ -55,9 +55,14 @@ def from_spans(name: str, docs: list[Document], status: Sequence[str] | None = N
             "The corpus has no annotated spans, expected some. Give them with --spans FILE.jsonl, give words with --words, or take "
             "physicians' labels with --from-labels."
         )
-    key = next((key for key in ("label", "category") if any(folded(str(span.get(key, ""))) == folded(name) for span in spans)), None)
+    key = next(
+        (key for key in ("label", "category") if any(folded(str(span.get(key, ""))) == folded(name) for span in spans)),
+        None,
+    )
     if key is None:
-        raise UserError(f"No span of the corpus is called {name!r}, expected one of {named(spans, name)}. Correct --concept.")
+        raise UserError(
+            f"No span of the corpus is called {name!r}, expected one of {named(spans, name)}. Correct --concept."
+        )
 
     def is_meant(span: Mapping[str, Any]) -> bool:
         return folded(str(span.get(key, ""))) == folded(name) and (status is None or span.get("status") in status)
@@ -151,10 +156,12 @@ def from_words(name: str, words: Sequence[str], docs: list[Document]) -> Concept
         UserError: No document has one of them.
     """
     pattern = re.compile(
-        r"(?<!\w)(?:" + "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) + r")(?!\w)", re.IGNORECASE
+        r"(?<!\w)(?:" + "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) + r")(?!\w)",
+        re.IGNORECASE,
     )
     marked = [
-        remarked(doc, name, [{"start": one.start(), "end": one.end()} for one in pattern.finditer(doc.text)]) for doc in docs
+        remarked(doc, name, [{"start": one.start(), "end": one.end()} for one in pattern.finditer(doc.text)])
+        for doc in docs
     ]
     if not any(span["label"] == name for doc in marked for span in doc.spans):
         raise UserError(

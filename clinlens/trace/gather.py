@@ -150,7 +150,9 @@ def pooled(acts: np.ndarray, part: Part, cfg: TraceConfig) -> np.ndarray:
 def averaged(x: np.ndarray, part: Part) -> np.ndarray:
     """[n_units, width], the mean over each unit's words."""
     weight = part.is_word.numpy()[:, None].astype(np.float32)
-    return np.add.reduceat(x * weight, part.starts, axis=0) / np.maximum(np.add.reduceat(weight, part.starts, axis=0), 1)
+    return np.add.reduceat(x * weight, part.starts, axis=0) / np.maximum(
+        np.add.reduceat(weight, part.starts, axis=0), 1
+    )
 
 
 def add_error(
@@ -190,5 +192,3 @@ def chosen_documents(seen: Seen, cohort: Cohort, cfg: TraceConfig) -> list[int]:
     _, first = np.unique(seen.patient[rows], return_index=True)
     documents = seen.document[rows][first]
     return np.random.default_rng((cfg.seed, 7)).permutation(documents).tolist()
-
-

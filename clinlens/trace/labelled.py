@@ -37,9 +37,7 @@ def from_labels(name: str, run: Path, store: Store, saes: Mapping[str, Path], do
     Raises:
         UserError: The run has no labels, or none of that name.
     """
-    labels = {
-        key: label for key, label in labels_of_run(run).items() if key[0] in saes and saes[key[0]].name == key[1]
-    }
+    labels = {key: label for key, label in labels_of_run(run).items() if key[0] in saes and saes[key[0]].name == key[1]}
     if not labels:
         why = "no closed round" if (run / DATABASE).is_file() else f"no {DATABASE}"
         raise UserError(

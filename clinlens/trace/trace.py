@@ -121,7 +121,11 @@ def concept_of(run: Run, asked: Asked, cfg: TraceConfig, store: Store, chosen: d
     Raises:
         UserError: Several ways were, or the concept is not there.
     """
-    ways = {"--spans": asked.spans is not None, "--words": asked.words is not None, "--from-labels": asked.is_from_labels}
+    ways = {
+        "--spans": asked.spans is not None,
+        "--words": asked.words is not None,
+        "--from-labels": asked.is_from_labels,
+    }
     given = [name for name, is_given in ways.items() if is_given]
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} define the concept, expected one of them. Leave the others out.")
@@ -184,7 +188,11 @@ def made(ready: Prepared) -> dict[str, Any]:
         notes.append("No SAE of another seed lies beside these, so that stability was not measured.")
     if not ready.labels:
         notes.append("No closed round of physicians' labels names these features.")
-    cohort = {"unit": ready.cfg.unit, "aggregation": ready.cfg.aggregation, "n_documents": len(np.unique(ready.seen.document))}
+    cohort = {
+        "unit": ready.cfg.unit,
+        "aggregation": ready.cfg.aggregation,
+        "n_documents": len(np.unique(ready.seen.document)),
+    }
     origin = {"id": ready.id} | ready.origin | {"cohort": cohort, "notes": notes, "created_at": now()}
     return completed(measured, origin, ready.cohort)
 
@@ -203,8 +211,10 @@ def ablations_of(ready: Prepared, notes: list[str]) -> Ablations | None:
         notes.append("The model gives no next token, so that only effects between layers were measured.")
         texts = [text._replace(answer=()) for text in texts]
     elif not any(text.answer for text in texts):
-        notes.append(f"No text holds {ready.cfg.answer_after!r} in its first window, so that effects on the answer were not measured.")
-    kind = "kl" if ready.cfg.answer_after is None else "log_prob"
+        notes.append(
+            f"No text holds {ready.cfg.answer_after!r} in its first window, so that effects on the answer were not measured."
+        )
+    kind = "kl" if ready.cfg.answer_after is None else "log_odds"
     loaded = {point: saelens_format.load(folder) for point, folder in ready.saes.items()}
     return Ablations(lm, loaded, texts, ready.cfg, kind)
 
