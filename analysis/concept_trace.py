@@ -3,8 +3,8 @@
 1. Units (mentions or documents) with and without the concept; half of the patients choose, the others estimate.
 2. Per layer the best single feature, sparse and dense probes, the difference in means, beside a bag of words: held-out AUROC and
    AUPRC with intervals over patients.
-3. One band for the whole scan: what the best of all features of all layers reaches when labels are dealt out anew. Features beyond it
-   are nodes; the concept *emerges* at the first layer whose best feature is beyond it.
+3. One band for the whole scan: what the best of all features of all layers reaches when labels are dealt out anew. Features beyond
+   it are nodes; the concept *emerges* at the first layer whose best feature is beyond it.
 4. Nodes of neighbouring layers are joined by decoder cosine, co-activation and measured effect, each beside its own null.
 
 `trace` takes arrays, and a model only to ablate with; what reads run folders is `clinlens.trace`.

@@ -1,8 +1,8 @@
 """What features do for the features of the next layer, and for the answer: measured, beside features taken at random.
 
-1. In *delta mode* a_j · W_dec[j] is taken off the stream wherever feature j fires; the autoencoder's error stays, so that what
-   is measured is the feature's doing and not what a reconstruction loses.
-2. Downstream: by what share the next layer's features fire less, summed over the texts' words. Interval: texts' patients drawn anew.
+1. In *delta mode* a_j · W_dec[j] is taken off the stream wherever feature j fires; the autoencoder's error stays, so that
+   what is measured is the feature's doing and not what a reconstruction loses.
+2. Downstream: by what share the next layer's features fire less, summed over the texts' words. Interval: over the texts' patients.
 3. Controls: at the same words and with the same length, the direction of a random other feature is taken off. The 95 % quantile
    of the controls' effects, by size, is the null of an edge; each ablation of the answer carries all its controls.
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 CAVEAT = (
-    "An audit of one model on one corpus, not a clinical validation: a feature that tells this concept here may stand for something "
-    "else elsewhere, and labels are hypotheses."
+    "An audit of one model on one corpus, not a clinical validation: a feature that tells this concept here may stand for "
+    "something else elsewhere, and labels are hypotheses."
 )
 
 
@@ -13,7 +13,7 @@ def sentence(record: dict[str, Any]) -> str:
     concept, cohort, layers = record["concept"]["name"], record["cohort"], record["layers"]
     estimate = cohort["estimate"]
     told = (
-        f"{concept!r} was looked for in {counted(cohort['n_positive'], cohort['unit'])} with and {cohort['n_negative']:,} without it; "
+        f"{concept!r} was looked for in {counted(cohort['n_positive'], cohort['unit'])} with it and {cohort['n_negative']:,} without; "
         f"figures rest on {estimate['n_patients']:,} patients that chose nothing."
     )
     if record["emerges_at"] is None:
@@ -75,8 +75,8 @@ def causes(record: dict[str, Any]) -> str:
     unit = "nats of the answer's log-odds" if record["causality"]["answer"]["kind"] == "log_odds" else "nats (KL)"
     low, high = strongest["interval"]
     return (
-        f"Without {n} of {len(found)} features the answer changes more than without random ones; the strongest, {strongest['node']}, takes "
-        f"{strongest['effect']:.3g} [{low:.3g}, {high:.3g}] {unit}, 95 % of its controls at most {strongest['control_95']:.3g}."
+        f"Without {n} of {len(found)} features the answer changes more than without random ones; the strongest, {strongest['node']}, "
+        f"takes {strongest['effect']:.3g} [{low:.3g}, {high:.3g}] {unit}, 95 % of its controls at most {strongest['control_95']:.3g}."
     )
 
 

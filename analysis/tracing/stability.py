@@ -1,7 +1,7 @@
 """How many of a trace's features another seed of the same autoencoder finds too.
 
 Nodes are matched one to one with the other seed's features so that the sum of cosines is largest; a pair counts from 0.7 on.
-A trace whose nodes one seed alone finds is illustrative, not stable: in a clinical model 21 % of features came back (arXiv:2605.04072).
+A trace whose nodes one seed alone finds is illustrative, not stable: in a clinical model 21 % of features did (arXiv:2605.04072).
 
 Source: Paulo and Belrose 2025, arXiv:2501.16615; see `analysis.seed_stability`.
 """

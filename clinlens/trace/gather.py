@@ -1,5 +1,6 @@
 """From a run's activations to what a trace reads: units, each layer's scores, words, attributes, texts to ablate in."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -54,7 +55,7 @@ def documents_as_units(store: Store, concept: Concept) -> list[Unit]:
     found = []
     for number, shard in enumerate(store.shards("held_out")):
         bounds = shard.document_bounds
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in itertools.pairwise(bounds):
             doc = docs[int(shard.index["document"][start])]
             label = concept.name if concept.mentions(doc) else BACKGROUND
             found.append(Unit(number, start, stop, label, bundle_of[doc.index]))

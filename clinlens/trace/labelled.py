@@ -21,7 +21,7 @@ from sae import saelens_format
 from sae.errors import UserError
 
 FIRES_FROM = 0.5
-"""Share of a feature's largest activation from which a word counts as one it fires on: weaker ones are rarely what it was named for."""
+"""Share of a feature's largest activation from which a word counts: weaker ones are rarely what it was named for."""
 
 
 def from_labels(name: str, run: Path, store: Store, saes: Mapping[str, Path], docs: list[Document]) -> Concept:

@@ -82,7 +82,8 @@ class Prepared:
                 for point, folder in self.saes.items()
             ],
             "seed": self.cfg.seed,
-            "settings": self.cfg.model_dump(mode="json") | {"attributes": list(self.asked.attributes), "is_ablated": self.asked.is_ablated},
+            "settings": self.cfg.model_dump(mode="json")
+            | {"attributes": list(self.asked.attributes), "is_ablated": self.asked.is_ablated},
             "code_version": __version__,
         }  # fmt: skip
 
@@ -230,8 +231,8 @@ def settings_of(given: tuple[str, ...]) -> TraceConfig:
         key, is_assignment, value = setting.partition("=")
         if not is_assignment or key not in TraceConfig.model_fields:
             raise UserError(
-                f"--set {setting!r} names no setting of a trace, expected KEY=VALUE with one of {', '.join(TraceConfig.model_fields)}. "
-                "Correct it."
+                f"--set {setting!r} names no setting of a trace, expected KEY=VALUE with one of "
+                f"{', '.join(TraceConfig.model_fields)}. Correct it."
             )
         values[key] = yaml.safe_load(value)
     try:
