@@ -1,10 +1,10 @@
 """Which features of neighbouring layers belong together, by geometry and by data, each beside what chance gives.
 
-- *Decoder cosine.* Two directions in one residual stream. Null: the decoder of the later layer with each coordinate dealt out anew
-  among its features, so that dimensions that are large for all stay large; for each feature the largest cosine with any row counts.
-- *Co-activation.* Pearson's correlation of the two features over units, after the mean with and the mean without the concept have been
-  taken off: two features of one concept fire on the same units in any case. Null: units of the later layer in blocks of patients, dealt
-  out anew; the largest correlation of any pair counts.
+- *Decoder cosine.* Two directions in one residual stream. Null: the decoder of the later layer with each coordinate dealt out
+  anew among its features, so that dimensions that are large for all stay large; for each feature the largest cosine counts.
+- *Co-activation.* Pearson's correlation of the two features over units, after the means with and without the concept have been
+  taken off: two features of one concept fire on the same units in any case. Null: units of the later layer in blocks of
+  patients, dealt out anew; the largest correlation of any pair counts.
 
 Cosine says what could be read on, not what is: see `analysis.tracing.ablation` for the third kind.
 

@@ -12,8 +12,9 @@ def sentence(record: dict[str, Any]) -> str:
     """What the record says, with its uncertainty."""
     concept, cohort, layers = record["concept"]["name"], record["cohort"], record["layers"]
     estimate = cohort["estimate"]
+    with_it = counted(cohort["n_positive"], cohort["unit"])
     told = (
-        f"{concept!r} was looked for in {counted(cohort['n_positive'], cohort['unit'])} with it and {cohort['n_negative']:,} without; "
+        f"{concept!r} was looked for in {with_it} with it and {cohort['n_negative']:,} without; "
         f"figures rest on {estimate['n_patients']:,} patients that chose nothing."
     )
     if record["emerges_at"] is None:
@@ -75,8 +76,9 @@ def causes(record: dict[str, Any]) -> str:
     unit = "nats of the answer's log-odds" if record["causality"]["answer"]["kind"] == "log_odds" else "nats (KL)"
     low, high = strongest["interval"]
     return (
-        f"Without {n} of {len(found)} features the answer changes more than without random ones; the strongest, {strongest['node']}, "
-        f"takes {strongest['effect']:.3g} [{low:.3g}, {high:.3g}] {unit}, 95 % of its controls at most {strongest['control_95']:.3g}."
+        f"Without {n} of {len(found)} features the answer changes more than without random ones; the strongest, "
+        f"{strongest['node']}, takes {strongest['effect']:.3g} [{low:.3g}, {high:.3g}] {unit}, 95 % of its controls at most "
+        f"{strongest['control_95']:.3g}."
     )
 
 
