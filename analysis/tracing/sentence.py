@@ -72,7 +72,7 @@ def causes(record: dict[str, Any]) -> str:
     if not found:
         return ""
     n = sum(one["is_above_controls"] for one in found)
-    strongest = max(found, key=lambda one: abs(one["effect"]))
+    strongest = max(found, key=lambda one: (one["is_above_controls"], abs(one["effect"])))
     unit = "nats of the answer's log-odds" if record["causality"]["answer"]["kind"] == "log_odds" else "nats (KL)"
     low, high = strongest["interval"]
     return (

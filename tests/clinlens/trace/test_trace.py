@@ -34,7 +34,7 @@ def config(tiny_model: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPat
         },
         "capture": {"hook_points": ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"], "context_tokens": 24},
         "sae": [{"architecture": "topk", "expansion_factor": 2, "k": 6}],
-        "training": {"n_tokens": 640, "batch_tokens": 32, "lr": 5e-3},
+        "training": {"n_tokens": 9600, "batch_tokens": 32, "lr": 5e-3},
         "tracking": {"wandb": "disabled"},
         "engine": {"kind": "inline"},
     }  # fmt: skip
@@ -99,7 +99,7 @@ def test_the_same_question_is_read_and_a_fresh_answer_is_the_same(config: Path, 
 
 def test_words_and_documents(config: Path, capsys: pytest.CaptureFixture[str]):
     found = said(
-        config, capsys, "--concept", "low number", "--words", "drug 1,drug 2,drug 3", "--no-ablation",
+        config, capsys, "--concept", "low number", "--words", "drug 1,drug 2,drug 3,drug 4", "--no-ablation",
         "--set", "unit=document", "--set", "aggregation=mean",
     )["record"]  # fmt: skip
     assert found["concept"]["source"] == "words"
@@ -116,9 +116,9 @@ def test_spans_of_a_file(config: Path, capsys: pytest.CaptureFixture[str], tmp_p
     found = said(config, capsys, "--concept", "cough", "--spans", str(spans), "--no-ablation")["record"]
     assert found["cohort"]["n_positive"] > 40
     spans.write_text('{"id": "n0"}')
-    assert "line 1 is no document with spans" in refused(config, capsys, "--concept", "cough", "--spans", str(spans))
+    assert "line 1 is no document with spans" in refused(config, capsys, "--concept", "cough", "--spans", str(spans), "--sae", "topk-x2*")
     spans.write_text('{"id": "nobody", "spans": []}')
-    assert "none of which is one of the corpus' 60" in refused(config, capsys, "--concept", "x", "--spans", str(spans))
+    assert "none of which is one of the corpus' 60" in refused(config, capsys, "--concept", "x", "--spans", str(spans), "--sae", "topk-x2*")
 
 
 def test_refusals(config: Path, capsys: pytest.CaptureFixture[str]):
