@@ -19,7 +19,7 @@ import numpy as np
 from analysis.tracing.cohort import Cohort
 from analysis.tracing.config import TraceConfig
 from analysis.tracing.layers import Node
-from analysis.tracing.permutations import QUANTILE
+from analysis.tracing.permutations import QUANTILE, blocks_in_random_order
 
 TINY = 1e-12
 
@@ -54,11 +54,10 @@ def coactivations(upstream: Sequence[Node], downstream: Sequence[Node], cohort: 
     """Correlations given the concept."""
     before, after = (residuals(nodes, cohort) for nodes in (upstream, downstream))
     rng = np.random.default_rng((cfg.seed, 5))
-    order = np.argsort(cohort.patient, kind="stable")
-    blocks = np.split(order, np.flatnonzero(np.diff(cohort.patient[order])) + 1)
+    place = np.unique(cohort.patient, return_inverse=True)[1]
     largest = []
     for _ in range(cfg.n_permutations):
-        source, target = (np.concatenate([blocks[i] for i in rng.permutation(len(blocks))]) for _ in range(2))
+        target, source = blocks_in_random_order(place, rng), blocks_in_random_order(place, rng)
         largest.append((before[target].T @ after[source]).max())
     return Linked(before.T @ after, float(np.quantile(largest, QUANTILE)))
 

@@ -1,8 +1,9 @@
 """The band that chance reaches: the largest AUROC of the whole scan when labels are dealt out anew.
 
 1. A concept's labels within one patient hang together, and so do her activations. So labels are moved in blocks: the patients'
-   label blocks are put in random order, end to end, and laid over the units, which keep the order of their own patients.
-   The number of positives stays; a block keeps its run of labels, but may fall across two patients where sizes differ.
+   label blocks are put in random order, end to end, each shuffled within, and laid over the units, which keep the order of their
+   own patients. The number of positives stays, and so does how they gather in patients; a block may fall across two patients
+   where sizes differ. (Without the shuffle a mention that stands first in every note would be dealt to itself.)
 2. For each such labelling the largest AUROC over all features of all layers is kept. The 95 % quantile of these is the band:
    under no association some feature of the whole scan exceeds it in 5 % of cases.
 
@@ -22,14 +23,21 @@ QUANTILE = 0.95
 def block_labellings(is_positive: np.ndarray, patient: np.ndarray, n: int, seed: int) -> np.ndarray:
     """[n, n_units] bool, labels of whole patients dealt out anew."""
     rng = np.random.default_rng((seed, 2))
-    order = np.argsort(patient, kind="stable")
-    blocks = np.split(order, np.flatnonzero(np.diff(patient[order])) + 1)
+    place = np.unique(patient, return_inverse=True)[1]
     found = np.empty((n, len(is_positive)), bool)
     for row in found:
-        source = np.concatenate([blocks[i] for i in rng.permutation(len(blocks))])
-        target = np.concatenate([blocks[i] for i in rng.permutation(len(blocks))])
-        row[target] = is_positive[source]
+        row[blocks_in_random_order(place, rng)] = is_positive[blocks_in_random_order(place, rng)]
     return found
+
+
+def blocks_in_random_order(place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """[n_units] numbers of units, those of one patient together, patients and the units within them in random order.
+
+    Args:
+        place: [n_units], number of each unit's patient, from 0.
+        rng: Of the order.
+    """
+    return np.lexsort((rng.random(len(place)), rng.permutation(place.max() + 1)[place]))
 
 
 def max_null(layers: Sequence[Ranked], labellings: np.ndarray) -> np.ndarray:

@@ -85,6 +85,13 @@ def test_dealt_labels_keep_their_number_and_the_runs_of_patients():
     assert len({row.tobytes() for row in dealt}) > 15
 
 
+def test_labels_that_stand_alike_in_every_patient_are_dealt_out_too():
+    y = np.tile([True, False, False], 40)
+    dealt = block_labellings(y, np.repeat(np.arange(40), 3), 20, 0)
+    assert (dealt != y).any(axis=1).all()
+    assert (dealt.reshape(20, 40, 3).sum(axis=2) == 1).all()
+
+
 def test_noise_exceeds_the_band_in_about_five_percent():
     rng = np.random.default_rng(3)
     x = ranked(sparse.csc_array(np.maximum(rng.normal(size=(120, 40)) - 0.5, 0)))

@@ -116,9 +116,13 @@ def test_spans_of_a_file(config: Path, capsys: pytest.CaptureFixture[str], tmp_p
     found = said(config, capsys, "--concept", "cough", "--spans", str(spans), "--no-ablation")["record"]
     assert found["cohort"]["n_positive"] > 40
     spans.write_text('{"id": "n0"}')
-    assert "line 1 is no document with spans" in refused(config, capsys, "--concept", "cough", "--spans", str(spans), "--sae", "topk-x2*")
+    assert "line 1 is no document with spans" in refused(
+        config, capsys, "--concept", "cough", "--spans", str(spans), "--sae", "topk-x2*"
+    )
     spans.write_text('{"id": "nobody", "spans": []}')
-    assert "none of which is one of the corpus' 60" in refused(config, capsys, "--concept", "x", "--spans", str(spans), "--sae", "topk-x2*")
+    assert "none of which is one of the corpus' 60" in refused(
+        config, capsys, "--concept", "x", "--spans", str(spans), "--sae", "topk-x2*"
+    )
 
 
 def test_refusals(config: Path, capsys: pytest.CaptureFixture[str]):
