@@ -79,7 +79,8 @@ def test_effects_downstream_are_those_of_the_edit_made_by_hand(
         after += float((saes[POINTS[1]].encode(changed) * kept)[:, watched].sum())
     (effect,) = found.downstream(node(saes, POINTS[0], feature), [node(saes, POINTS[1], watched)])
     assert effect.value == pytest.approx((clean - after) / clean, rel=1e-4)
-    assert effect.n_texts == 2 and len(effect.controls) == 5
+    assert effect.n_texts == 2
+    assert len(effect.controls) == 5
 
 
 @pytest.mark.parametrize("kind", ["kl", "log_odds"])
@@ -108,7 +109,8 @@ def test_answers_kept_from_the_pass_downstream_are_those_of_a_pass_of_their_own(
     source, target = node(saes, POINTS[0], feature), node(saes, POINTS[1], 3)
     together.downstream(source, [target])
     one, two = together.on_answer(source), apart.on_answer(source)
-    assert one is not None and two is not None
+    assert one is not None
+    assert two is not None
     np.testing.assert_allclose([one.value, *one.controls], [two.value, *two.controls], atol=1e-9)
 
 

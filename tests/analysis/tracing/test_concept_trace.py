@@ -80,9 +80,11 @@ def test_matches_what_goes_on_and_shows_what_is_born_and_what_vanishes(measured:
     edges = {(edge["source"], edge["target"]): edge for edge in measured["edges"]}
     kept = edges["blocks.1.hook_resid_post/5", "blocks.2.hook_resid_post/9"]
     turned = edges["blocks.2.hook_resid_post/9", "blocks.3.hook_resid_post/9"]
-    assert kept["cosine"]["value"] == pytest.approx(1) and kept["n_kinds_above_null"] == 2
+    assert kept["cosine"]["value"] == pytest.approx(1)
+    assert kept["n_kinds_above_null"] == 2
     assert kept["causal"] is None  # no model was given
-    assert turned["cosine"]["value"] == pytest.approx(-1) and turned["n_kinds_above_null"] == 1
+    assert turned["cosine"]["value"] == pytest.approx(-1)
+    assert turned["n_kinds_above_null"] == 1
     layers = measured["layers"]
     assert "blocks.1.hook_resid_post/5" in layers[1]["born"]
     assert "blocks.2.hook_resid_post/9" in layers[2]["vanished"]
@@ -128,7 +130,8 @@ def test_a_concept_that_nothing_knows_is_named_nowhere():
         trace(layers, nothing, CFG), {"concept": {"name": "nothing"}, "cohort": {"unit": "mention"}}, nothing
     )
     assert record["emerges_at"] is None
-    assert record["nodes"] == [] and record["edges"] == []
+    assert record["nodes"] == []
+    assert record["edges"] == []
     assert "No single feature of any of 4 layers exceeds what chance gives" in record["sentence"]
 
 

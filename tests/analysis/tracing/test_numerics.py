@@ -53,7 +53,8 @@ def test_weighted_areas_are_those_of_scikit_learn(seed: int):
 def test_patients_are_drawn_whole():
     draws = drawn_patients(np.asarray([7, 7, 3, 3, 3, 9]), 50, 0)
     weights = draws.weights
-    assert (weights[:, 0] == weights[:, 1]).all() and (weights[:, 2] == weights[:, 4]).all()
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, 2] == weights[:, 4]).all()
     np.testing.assert_array_equal(draws.counts.sum(axis=1), 3)
 
 
@@ -64,7 +65,8 @@ def test_units_of_one_patient_widen_the_interval():
     together = areas(level + y, y, drawn_patients(np.repeat(np.arange(20), 20), 400, 0))
     apart = areas(level + y, y, drawn_patients(np.arange(400), 400, 0))
     assert together.auroc == apart.auroc
-    assert together.auroc_interval is not None and apart.auroc_interval is not None
+    assert together.auroc_interval is not None
+    assert apart.auroc_interval is not None
     assert np.diff(together.auroc_interval) > 2 * np.diff(apart.auroc_interval)
 
 

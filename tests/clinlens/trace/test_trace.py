@@ -72,7 +72,8 @@ def test_a_trace_from_spans_has_the_whole_record_and_its_exports(config: Path, c
     assert [layer["layer"] for layer in record["layers"]] == [0, 1]
     assert record["cohort"]["n_positive"] == record["cohort"]["n_negative"] > 40
     assert record["stability"]["share"] == 1.0  # the other seed is a copy
-    assert record["edges"] and all(edge["causal"] for edge in record["edges"])
+    assert record["edges"]
+    assert all(edge["causal"] for edge in record["edges"])
     assert record["causality"]["answer"]["kind"] == "kl"
     assert {one["value"] for one in record["nodes"][0]["protected"]} == {"f", "m"}
     assert 0 <= record["layers"][0]["error_mass"]["positive"] < 5
@@ -94,7 +95,8 @@ def test_the_same_question_is_read_and_a_fresh_answer_is_the_same(config: Path, 
     assert kept == one
     clocks = {"created_at": None}
     assert anew["record"] | clocks == one["record"] | clocks
-    assert one["record"]["causality"] is None and "--no-ablation" in one["record"]["notes"][0]
+    assert one["record"]["causality"] is None
+    assert "--no-ablation" in one["record"]["notes"][0]
 
 
 def test_words_and_documents(config: Path, capsys: pytest.CaptureFixture[str]):
@@ -103,7 +105,8 @@ def test_words_and_documents(config: Path, capsys: pytest.CaptureFixture[str]):
         "--set", "unit=document", "--set", "aggregation=mean",
     )["record"]  # fmt: skip
     assert found["concept"]["source"] == "words"
-    assert found["cohort"]["unit"] == "document" and found["cohort"]["aggregation"] == "mean"
+    assert found["cohort"]["unit"] == "document"
+    assert found["cohort"]["aggregation"] == "mean"
     assert found["cohort"]["n_documents"] == found["cohort"]["n_positive"] + found["cohort"]["n_negative"]
 
 
@@ -127,7 +130,8 @@ def test_spans_of_a_file(config: Path, capsys: pytest.CaptureFixture[str], tmp_p
 
 def test_refusals(config: Path, capsys: pytest.CaptureFixture[str]):
     several = refused(config, capsys, "--concept", "fever")
-    assert "there are the SAEs topk-other-seed, topk-x2" in several and "--sae" in several
+    assert "there are the SAEs topk-other-seed, topk-x2" in several
+    assert "--sae" in several
     one = ("--sae", "topk-x2*")
     assert "expected one of fever" in refused(config, capsys, "--concept", "gout", *one)
     few = refused(config, capsys, "--concept", "seven", "--words", "drug 6", *one)
