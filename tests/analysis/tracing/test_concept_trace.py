@@ -20,7 +20,7 @@ CFG = TraceConfig(n_permutations=100, n_bootstraps=200, n_nodes=3)
 
 
 def stack(seed: int = 0) -> tuple[list[Layer], Cohort, dict[str, np.ndarray]]:
-    """Four layers; from layer 1 on a feature fires on the concept, and its direction stays; at layer 3 another direction takes over."""
+    """Four layers; from layer 1 on a feature fires on the concept, and its direction stays, until layer 3 turns it round."""
     rng = np.random.default_rng(seed)
     patient = np.repeat(np.arange(N // 3), 3)
     is_positive = rng.random(N) < 0.15
