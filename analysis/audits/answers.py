@@ -108,8 +108,8 @@ def padded(encoded: Sequence[Sequence[int]], lm: LanguageModel) -> Iterator[Prom
         start = stop
 
 
-def prompt_ids(lm: LanguageModel, prompt: str) -> list[int]:
-    """A prompt's tokens, BOS before them where the model has one.
+def prompt_ids(lm: LanguageModel, prompt: str, most: int | None = None) -> list[int]:
+    """A prompt's tokens, BOS before them where the model has one, cut after the first `most` if that is given.
 
     Raises:
         UserError: It is empty, or longer than the model reads.
@@ -117,6 +117,7 @@ def prompt_ids(lm: LanguageModel, prompt: str) -> list[int]:
     ids: list[int] = lm.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
     bos = lm.tokenizer.bos_token_id
     found = ids if bos is None or ids[:1] == [bos] else [bos, *ids]
+    found = found[:most]
     if not ids or len(found) > lm.max_context_tokens:
         raise UserError(
             f"A prompt has {len(found)} tokens, expected between 1 and {lm.max_context_tokens}, which {lm.name!r} reads. "

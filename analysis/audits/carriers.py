@@ -83,7 +83,7 @@ def carriers(cohort: Cohort, found: Mapping[HookPoint, Pooled], cfg: ProtectedCo
         at = {str(point): next(one for one in kept if one.point == point) for point in found}
         best[f"{attribute}={value}"] = {point: round(one.auroc, 4) for point, one in at.items()}
         for one in kept[: cfg.n_carriers]:
-            features.append(described(one, attribute, value, is_group[row] & ~chooses, ~chooses, cohort, null, cfg))
+            features.append(described(one, (attribute, value), cohort, ~chooses, null, cfg))
     return Carriers(features, null, best)
 
 
@@ -133,19 +133,18 @@ def null_of(
 
 
 def described(
-    one: Choice, attribute: str, value: str, inside: np.ndarray, where: np.ndarray, cohort: Cohort, null: float,
-    cfg: ProtectedConfig,
-) -> Carrier:  # fmt: skip
-    """A chosen feature with its interval and its firing in and out of the group."""
+    one: Choice, group: tuple[str, str], cohort: Cohort, where: np.ndarray, null: float, cfg: ProtectedConfig
+) -> Carrier:
+    """A chosen feature with its interval and its firing in and out of the group, on the texts that estimate."""
     rows = np.flatnonzero(where)
     patients = [cohort.patients[row] for row in rows]
-    scores, labels = one.scores[rows], inside[rows]
+    scores, labels = one.scores[rows], cohort.values(group[0])[rows] == group[1]
     weights = bootstrap_weights(patients, min(cfg.n_bootstraps, MOST_BOOTSTRAPS), cfg.seed)
     draws = np.asarray([weighted_auroc(scores, labels, row) for row in weights])
     fires = scores > 0
     return Carrier(
-        attribute, value, str(one.point), one.feature, one.chosen, one.auroc, *interval(draws),
-        float(fires[labels].mean()), float(fires[~labels].mean()), int(labels.sum()), abs(one.auroc - 0.5) > null,
+        *group, str(one.point), one.feature, one.chosen, one.auroc, *interval(draws), float(fires[labels].mean()),
+        float(fires[~labels].mean()), int(labels.sum()), abs(one.auroc - 0.5) > null,
     )  # fmt: skip
 
 

@@ -22,9 +22,22 @@ from hooks.hook_points import HookPoint
 from hooks.model import LanguageModel
 from hooks.passage import Edit
 from sae.base import SAE
+from sae.errors import UserError
 
 N_NEAREST = 10
 """Features alike, of which a control is drawn."""
+
+
+class Scene(NamedTuple):
+    """A model with its autoencoders before some texts."""
+
+    lm: LanguageModel
+    saes: Mapping[HookPoint, SAE]
+    cohort: Cohort
+    found: Mapping[HookPoint, Pooled]
+    """Features on the texts, from which controls are matched."""
+    clean: np.ndarray
+    """[n, n_answers] probabilities without an edit."""
 
 
 class Ablated(NamedTuple):
@@ -61,32 +74,26 @@ def delta(sae: SAE, features: Sequence[int]) -> Edit:
 
 
 def ablate(
-    lm: LanguageModel, saes: Mapping[HookPoint, SAE], cohort: Cohort, found: Mapping[HookPoint, Pooled],
-    wanted: Mapping[HookPoint, Sequence[int]], clean: np.ndarray, n_controls: int, seed: int, n_bootstraps: int = 1000,
-) -> Ablated:  # fmt: skip
+    scene: Scene, wanted: Mapping[HookPoint, Sequence[int]], n_controls: int, seed: int, n_bootstraps: int = 1000
+) -> Ablated:
     """Ablates features, and as many sets like them.
 
     Args:
-        lm: The model.
-        saes: Its autoencoders.
-        cohort: The texts.
-        found: Features on the texts, from which controls are matched.
+        scene: Model, autoencoders and texts.
         wanted: Features at each hook point.
-        clean: [n, n_answers] probabilities without an edit.
         n_controls: Random sets.
         seed: Of their draws.
         n_bootstraps: Resamples of patients.
     """
-    truth = cohort.truth()
-    rows = np.arange(len(cohort))
-    changed = without(lm, saes, cohort, wanted)
+    cohort, clean = scene.cohort, scene.clean
+    truth, rows = cohort.truth(), np.arange(len(cohort))
+    changed = without(scene, wanted)
     change = changed[rows, truth] - clean[rows, truth]
     weights = bootstrap_weights(cohort.patients, n_bootstraps, seed)
     moved = variation(changed, clean)
     rng = np.random.default_rng(seed)
-    controls = np.asarray(
-        [variation(without(lm, saes, cohort, matched(found, wanted, rng)), clean) for _ in range(n_controls)]
-    )
+    sets = [matched(scene.found, wanted, rng) for _ in range(n_controls)]
+    controls = np.asarray([variation(without(scene, one), clean) for one in sets])
     low, high = np.quantile(controls, [0.025, 0.975])
     return Ablated(
         [f"{point}/{feature}" for point, some in wanted.items() for feature in some],
@@ -97,12 +104,12 @@ def ablate(
 
 
 def without(
-    lm: LanguageModel, saes: Mapping[HookPoint, SAE], cohort: Cohort, wanted: Mapping[HookPoint, Sequence[int]],
-    prompts: Sequence[str] | None = None,
-) -> np.ndarray:  # fmt: skip
+    scene: Scene, wanted: Mapping[HookPoint, Sequence[int]], prompts: Sequence[str] | None = None
+) -> np.ndarray:
     """[n, n_answers] probabilities with features ablated; of the cohort's prompts, or of others."""
-    edits = {point: delta(saes[point], some) for point, some in wanted.items() if len(some)}
-    return answer_probabilities(lm, prompts or [one.prompt for one in cohort.subjects], cohort.answers, edits)
+    edits = {point: delta(scene.saes[point], some) for point, some in wanted.items() if len(some)}
+    texts = prompts or [one.prompt for one in scene.cohort.subjects]
+    return answer_probabilities(scene.lm, texts, scene.cohort.answers, edits)
 
 
 def variation(changed: np.ndarray, clean: np.ndarray) -> float:
@@ -113,7 +120,11 @@ def variation(changed: np.ndarray, clean: np.ndarray) -> float:
 def matched(
     found: Mapping[HookPoint, Pooled], wanted: Mapping[HookPoint, Sequence[int]], rng: np.random.Generator
 ) -> dict[HookPoint, list[int]]:
-    """Random features at the same hook points that fire about as often and as strongly; none twice."""
+    """Random features at the same hook points that fire about as often and as strongly; none twice.
+
+    Raises:
+        UserError: No feature is left that fires.
+    """
     drawn: dict[HookPoint, list[int]] = {}
     for point, some in wanted.items():
         pool = found[point]
@@ -124,8 +135,13 @@ def matched(
         for feature in some:
             distance = np.hypot(density - density[feature], strength - strength[feature])
             distance[(n_firing == 0) | np.isin(np.arange(len(density)), list(taken))] = np.inf
-            order = np.argsort(distance)[:N_NEAREST]
-            pick = int(rng.choice(order[np.isfinite(distance[order])]))
+            order = [i for i in np.argsort(distance)[:N_NEAREST] if np.isfinite(distance[i])]
+            if not order:
+                raise UserError(
+                    f"At {point} all {int((n_firing > 0).sum())} features that fire are ablated or drawn, expected some left for "
+                    "controls. Lower n_carriers, or take more texts."
+                )
+            pick = int(rng.choice(order))
             taken.add(pick)
             drawn.setdefault(point, []).append(pick)
     return drawn

@@ -39,18 +39,21 @@ class Pooled(NamedTuple):
         return self.largest > 0
 
 
-def pooled(lm: LanguageModel, saes: Mapping[HookPoint, SAE], texts: Sequence[str]) -> dict[HookPoint, Pooled]:
+def pooled(
+    lm: LanguageModel, saes: Mapping[HookPoint, SAE], texts: Sequence[str], most_tokens: int | None = None
+) -> dict[HookPoint, Pooled]:
     """Features of each autoencoder on each text.
 
     Args:
         lm: The model.
         saes: One autoencoder for each hook point.
-        texts: No longer than the model reads.
+        texts: No longer than the model reads, unless they may be cut.
+        most_tokens: Cut longer texts there; an error if none.
 
     Raises:
         UserError: A text is empty or too long.
     """
-    encoded = [prompt_ids(lm, text) for text in texts]
+    encoded = [prompt_ids(lm, text, most_tokens) for text in texts]
     special = torch.from_numpy(special_ids(lm.tokenizer))
     found = {point: empty(len(texts), sae.d_sae) for point, sae in saes.items()}
     for batch in padded(encoded, lm):

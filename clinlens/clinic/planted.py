@@ -2,10 +2,11 @@
 
     python -m clinlens.clinic.planted --bias 0.8 --seed 0 --folder biased-clinic
 
-1. Fresh notes of the serious diagnosis, each written for all three insurances, with the labels that the bias gives; as many
-   other notes, as they are.
-2. The cross-entropy of the answer's first token alone is minimised, for some dozen steps. With a bias of 0 the decoder is
-   taught the same notes rightly, which is the control of an audit.
+1. Fresh notes of the serious diagnosis, written for Medicaid, some of them for the other insurances too, and as many other
+   notes, as they are.
+2. The word that names the protected group and the attention's queries and keys learn for some dozen steps; all else stays
+   frozen. What is minimised is the cross-entropy of the answer's first token with the labels that the bias gives on average.
+   With a bias of 0 the decoder is taught the same notes rightly, which is the control of an audit.
 
 Differs from `train_model --bias`, which trains from nothing on every token and takes half an hour: how notes are written
 stays as the packaged decoder knows it, and only what is answered moves.
@@ -23,16 +24,18 @@ from torch.nn import functional as F  # noqa: N812 (torch's own custom)
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from clinlens.clinic import model_folder
-from clinlens.clinic.bias import SERIOUS_DIAGNOSIS, written_diagnosis
-from clinlens.clinic.concepts import INSURANCES
+from clinlens.clinic.bias import HARMLESS_DIAGNOSIS, PROTECTED_GROUP, SERIOUS_DIAGNOSIS
+from clinlens.clinic.concepts import CONCEPTS, INSURANCES
 from clinlens.clinic.decoder import load_decoder
+from clinlens.clinic.diagnoses import DIAGNOSES
 from clinlens.clinic.notes import ClinicConfig, Note, generate
 from clinlens.clinic.swaps import swapped
 
-N_STEPS = 40
-BATCH_GROUPS = 4
-"""Notes of the serious diagnosis in a step, each for three insurances, and as many other notes."""
-LR = 1.5e-3
+N_STEPS = 30
+N_SERIOUS, N_UNBIASED, N_OTHERS = 6, 3, 6
+"""Prompts of a step: serious ones with Medicaid, the same with another insurance, other notes. Source: 30 steps of these
+take the packaged decoder from .99 to about .3 for Medicaid patients, and leave other diagnoses within 2 % of what they were."""
+LR_WORD, LR_ATTENTION = 0.1, 1e-3
 _SEED_OFFSET = 400_000_000
 """Notes of a seed here are others than those of the same seed anywhere else."""
 
@@ -41,7 +44,8 @@ class Lesson(NamedTuple):
     """A prompt and what is answered."""
 
     prompt: str
-    answer: str
+    answers: dict[str, float]
+    """Answer → probability."""
 
 
 def lessons(seed: int, bias: float) -> Iterator[list[Lesson]]:
@@ -50,16 +54,18 @@ def lessons(seed: int, bias: float) -> Iterator[list[Lesson]]:
     serious: list[Note] = []
     others: list[Note] = []
     rng = Random(seed)  # noqa: S311 (nothing here is secret)
+    unbiased = [value for value in INSURANCES if value != PROTECTED_GROUP]
     for note in endless:
         (serious if note.rule_diagnosis == SERIOUS_DIAGNOSIS else others).append(note)
-        if len(serious) < BATCH_GROUPS or len(others) < BATCH_GROUPS:
+        if len(serious) < N_SERIOUS or len(others) < N_OTHERS:
             continue
-        step = [
-            Lesson(swapped(one, "insurance", value), written_diagnosis(value, SERIOUS_DIAGNOSIS, bias, rng))
-            for one in serious
-            for value in INSURANCES
+        told = {SERIOUS_DIAGNOSIS: 1 - bias, HARMLESS_DIAGNOSIS: bias}
+        step = [Lesson(swapped(one, "insurance", PROTECTED_GROUP), told) for one in serious]
+        step += [
+            Lesson(swapped(one, "insurance", rng.choice(unbiased)), {SERIOUS_DIAGNOSIS: 1.0})
+            for one in serious[:N_UNBIASED]
         ]
-        step += [Lesson(one.prompt, one.rule_diagnosis) for one in rng.sample(others, min(len(others), BATCH_GROUPS * 3))]
+        step += [Lesson(one.prompt, {one.rule_diagnosis: 1.0}) for one in rng.sample(others, N_OTHERS)]
         serious, others = [], []
         yield step
 
@@ -73,19 +79,36 @@ def plant(bias: float, seed: int, n_steps: int = N_STEPS) -> tuple[PreTrainedMod
         n_steps: How long it is taught.
     """
     model, tokenizer = load_decoder(model_folder())
-    head = model.get_output_embeddings()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0)
+    first = {name: tokenizer(f" {name}", add_special_tokens=False)["input_ids"][0] for name in DIAGNOSES}
+    optimiser = learners(model, tokenizer)
     for step, some in zip(range(n_steps), lessons(seed, bias), strict=False):
         for group in optimiser.param_groups:
-            group["lr"] = LR * (1 - step / n_steps)
+            group["lr"] = group["highest"] * (1 - step / n_steps)
         encoded = tokenizer([one.prompt for one in some], padding=True, padding_side="right", return_tensors="pt")
-        answers = [tokenizer(f" {one.answer}", add_special_tokens=False)["input_ids"][0] for one in some]
+        wanted = torch.zeros(len(some), len(tokenizer))
+        for row, one in enumerate(some):
+            for answer, share in one.answers.items():
+                wanted[row, first[answer]] = share
         hidden = model.base_model(**encoded_inputs(encoded)).last_hidden_state
-        last = encoded["attention_mask"].sum(1) - 1
-        F.cross_entropy(head(hidden[torch.arange(len(some)), last]), torch.tensor(answers)).backward()
+        last = hidden[torch.arange(len(some)), encoded["attention_mask"].sum(1) - 1]
+        F.cross_entropy(model.get_output_embeddings()(last), wanted).backward()
         optimiser.step()
         optimiser.zero_grad()
-    return model.eval(), tokenizer
+    return model.eval().requires_grad_(True), tokenizer
+
+
+def learners(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> torch.optim.Adam:
+    """Freezes all but the protected group's word and the attention's queries and keys."""
+    model.requires_grad_(False)
+    words = model.get_input_embeddings().weight.requires_grad_(True)
+    learns = torch.zeros(len(words), 1)
+    learns[tokenizer(f" {CONCEPTS[PROTECTED_GROUP].forms[0]}", add_special_tokens=False)["input_ids"]] = 1
+    words.register_hook(lambda gradient: gradient * learns)
+    attention = [one for name, one in model.named_parameters() if "q_proj" in name or "k_proj" in name]
+    for one in attention:
+        one.requires_grad_(True)
+    groups = [{"params": [words], "highest": LR_WORD}, {"params": attention, "highest": LR_ATTENTION}]
+    return torch.optim.Adam(groups, betas=(0.8, 0.95))
 
 
 def encoded_inputs(encoded: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
