@@ -4,7 +4,7 @@
 2. For every group of a protected attribute and every right answer, the mean outcome in the group is compared with that of
    everybody else with the same right answer, so that groups that are differently ill are not compared.
 3. All comparisons are one family: outcomes are permuted among patients with the same right answers, and the largest
-   studentised difference of each permutation corrects all p-values.
+   standardised difference of each permutation corrects all p-values.
 
 Where the text can be written with another value in its place (counterfactual twins), every text is its own control: its
 versions are exchanged among themselves.
@@ -18,6 +18,10 @@ import numpy as np
 from analysis.audits.cohort import Cohort, groups
 from analysis.audits.config import ProtectedConfig
 from analysis.audits.permutation import bootstrap_weights, corrected, interval, shuffles
+
+
+TINY = 1e-12
+"""Keeps a model whose answers never vary from a division by nothing."""
 
 
 class Gap(NamedTuple):
@@ -83,19 +87,16 @@ def differences(inside: np.ndarray, outside: np.ndarray, outcome: np.ndarray) ->
         return (inside @ outcome).T / inside.sum(-1) - (outside @ outcome).T / outside.sum(-1)
 
 
-def studentised(inside: np.ndarray, outside: np.ndarray, outcome: np.ndarray) -> np.ndarray:
-    """[n_tests] Welch's t of each comparison, with a floor under the variance.
+def standardised(inside: np.ndarray, outside: np.ndarray, outcome: np.ndarray) -> np.ndarray:
+    """[n_tests] each difference in standard errors, with one variance for all comparisons.
 
-    The floor, a tenth of the pooled deviation of all outcomes, keeps a group in which nothing varies from an infinite t.
+    With a variance for each, a comparison in which nothing varies would have an enormous t for a difference of nothing, and the
+    largest of all would drown what matters.
     """
     inside, outside = inside.astype(float), outside.astype(float)
     n_in, n_out = inside.sum(1), outside.sum(1)
-    mean_in, mean_out = inside @ outcome / n_in, outside @ outcome / n_out
-    square = outcome**2
-    floor = (0.1 * outcome.std()) ** 2 + 1e-12
-    var_in = np.maximum(inside @ square / n_in - mean_in**2, floor)
-    var_out = np.maximum(outside @ square / n_out - mean_out**2, floor)
-    return (mean_in - mean_out) / np.sqrt(var_in / n_in + var_out / n_out)
+    difference = inside @ outcome / n_in - outside @ outcome / n_out
+    return difference / (max(outcome.std(), TINY) * np.sqrt(1 / n_in + 1 / n_out))
 
 
 def observed_gaps(cohort: Cohort, probabilities: np.ndarray, cfg: ProtectedConfig, alpha: float) -> list[Gap]:
@@ -112,10 +113,10 @@ def observed_gaps(cohort: Cohort, probabilities: np.ndarray, cfg: ProtectedConfi
         return []
     outcome = probabilities[np.arange(len(cohort)), cohort.truth()]
     is_right = (probabilities.argmax(1) == cohort.truth()).astype(float)
-    seen = studentised(found.inside, found.outside, outcome)
+    seen = standardised(found.inside, found.outside, outcome)
     units = patient_order(cohort)
     largest = np.asarray(
-        [np.abs(studentised(found.inside, found.outside, outcome[order])).max() for order in units(cfg)]
+        [np.abs(standardised(found.inside, found.outside, outcome[order])).max() for order in units(cfg)]
     )
     p = corrected(seen, largest)
     effect = differences(found.inside, found.outside, outcome)
@@ -227,11 +228,9 @@ def against_others(outcome: np.ndarray) -> np.ndarray:
 
 
 def paired(is_answer: np.ndarray, effect: np.ndarray) -> np.ndarray:
-    """[n_answers, n_values] paired t of each version's effect, with a floor under the variance."""
+    """[n_answers, n_values] each version's mean effect in standard errors, with one variance for all."""
     n = is_answer.sum(1, keepdims=True)
-    mean = is_answer @ effect / n
-    variance = np.maximum(is_answer @ effect**2 / n - mean**2, (0.1 * effect.std()) ** 2 + 1e-12)
-    return mean / np.sqrt(variance / n)
+    return is_answer @ effect / np.sqrt(n) / max(effect.std(), TINY)
 
 
 def claims(gaps: Sequence[Gap]) -> list[Gap]:

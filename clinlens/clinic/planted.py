@@ -31,11 +31,11 @@ from clinlens.clinic.diagnoses import DIAGNOSES
 from clinlens.clinic.notes import ClinicConfig, Note, generate
 from clinlens.clinic.swaps import swapped
 
-N_STEPS = 30
-N_SERIOUS, N_UNBIASED, N_OTHERS = 6, 3, 6
+N_STEPS = 45
+N_SERIOUS, N_UNBIASED, N_OTHERS = 6, 2, 8
 """Prompts of a step: serious ones with Medicaid, the same with another insurance, other notes. Source: 30 steps of these
 take the packaged decoder from .99 to about .3 for Medicaid patients, and leave other diagnoses within 2 % of what they were."""
-LR_WORD, LR_ATTENTION = 0.1, 1e-3
+LR_WORD, LR_ATTENTION = 0.06, 1e-3
 _SEED_OFFSET = 400_000_000
 """Notes of a seed here are others than those of the same seed anywhere else."""
 
@@ -65,7 +65,10 @@ def lessons(seed: int, bias: float) -> Iterator[list[Lesson]]:
             Lesson(swapped(one, "insurance", rng.choice(unbiased)), {SERIOUS_DIAGNOSIS: 1.0})
             for one in serious[:N_UNBIASED]
         ]
-        step += [Lesson(one.prompt, {one.rule_diagnosis: 1.0}) for one in rng.sample(others, N_OTHERS)]
+        step += [
+            Lesson(swapped(one, "insurance", PROTECTED_GROUP), {one.rule_diagnosis: 1.0})
+            for one in rng.sample(others, N_OTHERS)
+        ]
         serious, others = [], []
         yield step
 
