@@ -2,15 +2,15 @@
 
     python benchmarks/audits.py [--quick] [--json] [--part trace|bias|drift]
 
-- `planted_bias_found`: clinic decoders with the planted bias of .8, one per seed, in which the audit of protected attributes
-  claims that Medicaid lowers the probability of a myocardial infarction; share of 20 seeds (3 in the quick form).
+- `planted_bias_found`: clinic decoders with the planted bias of .8, in which the audit of protected attributes claims that
+  Medicaid lowers the probability of a myocardial infarction; share of 20 seeds (2 in the quick form).
 - `clean_bias_claimed`: the same decoders taught without the bias, in which the audit claims anything at all; share of 20.
 - `drift_false_alarm`: share of 200 splits of unchanged notes, patients apart, in which the audit of drift raises an alarm.
 - `drift_found`: share of 20 shifts in which it does: new notes of another mixture of diagnoses, or written in another way.
 - `trace_recovery`, `null_false_layer`: of concept traces, see benchmarks/harness/trace_figures.py.
 
-Every seed has fresh patients and a fresh decoder. The sizes that the audit estimates, its other figures and the seconds are
-among the peers. One thread.
+Every seed has fresh patients; five decoders are taught the bias, and five the same notes without it. The sizes that the
+audit estimates, its other figures and the seconds are among the peers. One thread.
 """
 
 import importlib

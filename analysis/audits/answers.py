@@ -49,7 +49,9 @@ def answer_probabilities(
         UserError: The model is no decoder, or two answers read alike.
     """
     if lm.kind != "decoder":
-        raise UserError(f"The model {lm.name!r} is of kind {lm.kind}, expected a decoder, which answers. Choose another.")
+        raise UserError(
+            f"The model {lm.name!r} is of kind {lm.kind}, expected a decoder, which answers. Choose another."
+        )
     ids = [answer_ids(lm, answer) for answer in answers]
     if len({tuple(one) for one in ids}) < len(ids):
         raise UserError("Two answers have the same tokens, expected different ones. Remove one of them.")
@@ -75,7 +77,9 @@ def next_token(
     with passage.edited(lm, dict(edits or {})), torch.inference_mode():
         for batch in padded(encoded, lm):
             hidden = lm.base(
-                input_ids=batch.input_ids.to(lm.device), attention_mask=batch.attention_mask.to(lm.device), use_cache=False
+                input_ids=batch.input_ids.to(lm.device),
+                attention_mask=batch.attention_mask.to(lm.device),
+                use_cache=False,
             ).last_hidden_state
             last = hidden[torch.arange(len(batch.rows)), batch.last.to(lm.device)]
             logits = capped(head(last).float(), lm)

@@ -107,7 +107,8 @@ def chosen(
     order = np.argsort(-np.abs(first - 0.5), kind="stable")[: cfg.n_carriers]
     second = auroc(scores[~chooses][:, order], is_group[None, ~chooses])[0]
     return [
-        Choice(point, int(i), float(first[i]), float(value), scores[:, i]) for i, value in zip(order, second, strict=True)
+        Choice(point, int(i), float(first[i]), float(value), scores[:, i])
+        for i, value in zip(order, second, strict=True)
     ]
 
 

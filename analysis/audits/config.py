@@ -52,7 +52,10 @@ class DriftConfig(LevelConfig, frozen=True):
     n_pairs: PositiveInt = Field(default=400, description="Pairs of features whose firing together is watched.")
     min_patients: PositiveInt = Field(default=20, description="Patients that each side must have.")
     min_share: float = Field(
-        default=0.05, gt=0, lt=1, description="Share of documents in which a feature is expected, before it counts as dead."
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="Share of documents in which a feature is expected, before it counts as dead.",
     )
 
 

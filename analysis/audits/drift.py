@@ -141,7 +141,9 @@ def divisions(patients: Sequence[str], n_reference: int, n: int, seed: int) -> n
     found[0] = is_new
     for i in range(n):
         drawn = np.zeros_like(side)
-        for members in by_size.values():  # patients with as many documents change places, so that the sides stay as large
+        for (
+            members
+        ) in by_size.values():  # patients with as many documents change places, so that the sides stay as large
             drawn[members] = side[rng.permutation(members)]
         found[1 + i] = drawn[code]
     return found

@@ -1,11 +1,11 @@
 """The YAML of expected findings: which findings speak for a diagnosis, and how a finding is recognised.
 
-    findings:
-      fever: {spans: [fever]}                                    # labels of annotated spans
-      stiff neck: {words: [neck stiffness, nuchal rigidity]}     # whole words, without regard to case
-      crackles: {features: {blocks.2.hook_resid_post: [17, 33]}} # features that physicians named
-    diagnoses:
-      Meningitis: [fever, stiff neck]
+findings:
+  fever: {spans: [fever]}                                    # labels of annotated spans
+  stiff neck: {words: [neck stiffness, nuchal rigidity]}     # whole words, without regard to case
+  crackles: {features: {blocks.2.hook_resid_post: [17, 33]}} # features that physicians named
+diagnoses:
+  Meningitis: [fever, stiff neck]
 """
 
 import difflib
@@ -55,7 +55,9 @@ class Expected(Settings, frozen=True):
         for diagnosis, names in self.diagnoses.items():
             for name in names:
                 if name not in self.findings:
-                    raise ValueError(f"{diagnosis} expects {name!r}, which is no finding, {nearest(name, self.findings)}")
+                    raise ValueError(
+                        f"{diagnosis} expects {name!r}, which is no finding, {nearest(name, self.findings)}"
+                    )
         return self
 
 
@@ -74,7 +76,9 @@ def read_expected(path: Path) -> Expected:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"There is no file {path}, expected a YAML of findings and diagnoses. Name one in --expected.") from None
+        raise UserError(
+            f"There is no file {path}, expected a YAML of findings and diagnoses. Name one in --expected."
+        ) from None
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
         raise UserError(f"{path} is no YAML at line {line}, expected findings and diagnoses. Correct it.") from None

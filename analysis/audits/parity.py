@@ -19,7 +19,6 @@ from analysis.audits.cohort import Cohort, groups
 from analysis.audits.config import ProtectedConfig
 from analysis.audits.permutation import bootstrap_weights, corrected, interval, shuffles
 
-
 TINY = 1e-12
 """Keeps a model whose answers never vary from a division by nothing."""
 

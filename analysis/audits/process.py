@@ -129,7 +129,9 @@ def read_tokens(lm: LanguageModel, saes: Mapping[HookPoint, SAE], cohort: Cohort
                 acts[point].append(sae.encode(values[point].float().cpu()[kept]).numpy())
             rows += [row for row in batch.rows for _ in range(len(encoded[row]))]
     chars = np.concatenate([offsets[row] for row in dict.fromkeys(rows)])
-    return Tokens(np.asarray(rows), chars[:, 0], chars[:, 1], {point: np.concatenate(some) for point, some in acts.items()})
+    return Tokens(
+        np.asarray(rows), chars[:, 0], chars[:, 1], {point: np.concatenate(some) for point, some in acts.items()}
+    )
 
 
 def places(lm: LanguageModel, text: str, ids: Sequence[int]) -> np.ndarray:
@@ -162,7 +164,9 @@ def process(
     tokens = read_tokens(lm, saes, cohort)
     mentions = mentions_of(cohort, expected.findings)
     detectors = [
-        one for name, finding in expected.findings.items() for one in detectors_of(name, finding, tokens, mentions, cohort, cfg)
+        one
+        for name, finding in expected.findings.items()
+        for one in detectors_of(name, finding, tokens, mentions, cohort, cfg)
     ]
     fired = {name: firing(name, detectors, tokens, mentions, len(cohort)) for name in expected.findings}
     has = {name: np.isin(np.arange(len(cohort)), [m.row for m in mentions if m.finding == name]) for name in fired}
@@ -171,7 +175,15 @@ def process(
     for diagnosis, names in expected.diagnoses.items():
         is_diagnosis = truth == cohort.answers.index(diagnosis)
         steps += [
-            step(diagnosis, name, is_diagnosis & (has[name] if has[name].any() else True), fired[name], is_right, cohort, cfg)
+            step(
+                diagnosis,
+                name,
+                is_diagnosis & (has[name] if has[name].any() else True),
+                fired[name],
+                is_right,
+                cohort,
+                cfg,
+            )
             for name in names
         ]
     with_detectors = {one.finding for one in detectors}
@@ -191,13 +203,23 @@ def step(
     rows = np.flatnonzero(where)
     anywhere = np.any(list(by_layer.values()), axis=0) if by_layer else np.zeros(len(where), bool)
     shares = {point: float(some[rows].mean()) if len(rows) else 0.0 for point, some in by_layer.items()}
-    weights = bootstrap_weights([cohort.patients[row] for row in rows], cfg.n_bootstraps, cfg.seed) if len(rows) else None
+    weights = (
+        bootstrap_weights([cohort.patients[row] for row in rows], cfg.n_bootstraps, cfg.seed) if len(rows) else None
+    )
     bounds = (float("nan"),) * 2 if weights is None else interval(weights @ anywhere[rows] / weights.sum(1))
     kinds = [anywhere[rows][is_right[rows] == kind] for kind in (True, False)]
     right, wrong = (float(some.mean()) if len(some) else None for some in kinds)
     first = next((point for point, share in shares.items() if share > 0.5), None)
     return Step(
-        diagnosis, finding, len(rows), float(anywhere[rows].mean()) if len(rows) else 0.0, *bounds, shares, first, right, wrong
+        diagnosis,
+        finding,
+        len(rows),
+        float(anywhere[rows].mean()) if len(rows) else 0.0,
+        *bounds,
+        shares,
+        first,
+        right,
+        wrong,
     )
 
 
@@ -254,7 +276,9 @@ def inside_of(name: str, tokens: Tokens, mentions: Sequence[Mention]) -> np.ndar
     for row, some in by_row.items():
         rows = order[np.searchsorted(ordered, row) : np.searchsorted(ordered, row, side="right")]
         for one in some:
-            found[rows[(tokens.end[rows] > one.start) & (tokens.start[rows] < one.end) & (tokens.start[rows] >= 0)]] = True
+            found[rows[(tokens.end[rows] > one.start) & (tokens.start[rows] < one.end) & (tokens.start[rows] >= 0)]] = (
+                True
+            )
     return found
 
 

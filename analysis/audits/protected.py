@@ -136,9 +136,7 @@ def strongest(some: list[Carrier], cfg: ProtectedConfig) -> dict[HookPoint, list
     return {point: features for point, features in found.items() if features}
 
 
-def swap_size(
-    scene: Scene, attribute: str, values: tuple[str, ...], wanted: Mapping[HookPoint, list[int]]
-) -> float:
+def swap_size(scene: Scene, attribute: str, values: tuple[str, ...], wanted: Mapping[HookPoint, list[int]]) -> float:
     """How much the right answer's probability moves when the attribute is swapped, with features ablated."""
     cohort = scene.cohort
     versions = [[one.swaps[attribute][value] for one in cohort.subjects] for value in values]

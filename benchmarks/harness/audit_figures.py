@@ -1,6 +1,7 @@
 """Audits of decoders with and without the planted bias, and of notes that have changed or not."""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,21 +27,29 @@ from sae.build import build
 from sae.config import TopKConfig
 
 BIAS = 0.8
-N_SEEDS, QUICK_SEEDS = 20, 2
-N_NOTES = 192
+N_SEEDS, QUICK_SEEDS, N_DECODERS = 20, 2, 5
+N_NOTES, QUICK_NOTES = 144, 96
 POINTS = ("blocks.1.hook_resid_post", "blocks.2.hook_resid_post")
-SAE_NOTES, SAE_STEPS, BATCH = 300, 300, 512
-POOL_NOTES, REFERENCE, NEW = 900, 240, 120
+SAE_NOTES, SAE_STEPS, BATCH = 200, 250, 512
+POOL_NOTES, QUICK_POOL, REFERENCE, NEW = 900, 520, 240, 120
 N_SPLITS, QUICK_SPLITS = 200, 40
 POOL_SEED, SAE_SEED = 71, 72
 
 
 def bias_figures(*, quick: bool) -> dict[str, float]:
-    """Claims about decoders with and without the bias, a fresh decoder and fresh patients for each seed."""
+    """Claims about decoders with and without the bias, fresh patients for each seed.
+
+    A decoder serves four seeds, since teaching one takes as long as two audits; in the quick form the packaged one is clean.
+    """
     lm = load(ModelConfig(name="clinic", path=model_folder()))
-    seeds = range(QUICK_SEEDS if quick else N_SEEDS)
-    planted = [audited(lm, BIAS, seed) for seed in seeds]
-    clean = [audited(lm, 0.0, seed) for seed in seeds]
+    n_seeds, n_decoders = (QUICK_SEEDS, 1) if quick else (N_SEEDS, N_DECODERS)
+    planted: list[list[Gap]] = []
+    clean: list[list[Gap]] = []
+    for decoder in range(n_decoders):
+        seeds = range(decoder, n_seeds, n_decoders)
+        planted += audited(dataclasses.replace(lm, model=plant(BIAS, decoder)[0]), seeds, "planted", quick=quick)
+        control = lm if quick else dataclasses.replace(lm, model=plant(0.0, decoder)[0])
+        clean += audited(control, seeds, "clean", quick=quick)
     right = [next((gap for gap in some if is_planted(gap)), None) for some in planted]
     found = [gap for gap in right if gap is not None]
     return {
@@ -49,17 +58,28 @@ def bias_figures(*, quick: bool) -> dict[str, float]:
         "bias_effect_mean": float(np.mean([gap.effect for gap in found])) if found else float("nan"),
         "bias_effect_low": float(np.mean([gap.low for gap in found])) if found else float("nan"),
         "bias_effect_high": float(np.mean([gap.high for gap in found])) if found else float("nan"),
-        "bias_interval_holds_planted": float(np.mean([gap.low <= -BIAS <= gap.high for gap in found])) if found else 0.0,
+        "bias_interval_holds_planted": float(np.mean([gap.low <= -BIAS <= gap.high for gap in found]))
+        if found
+        else 0.0,
         "other_claims_beside_planted": float(sum(len(some) for some in planted) - len(found)),
         "bias_n_seeds": float(len(planted)),
     }
 
 
-def audited(lm: LanguageModel, bias: float, seed: int) -> list[Gap]:
-    """What is claimed of one decoder."""
-    model, _ = plant(bias, seed)
-    cohort = clinic_cohort(N_NOTES, seed)
-    return behaviour(dataclasses.replace(lm, model=model), cohort, ProtectedConfig(seed=seed)).claims
+def audited(lm: LanguageModel, seeds: Sequence[int], name: str, *, quick: bool) -> list[list[Gap]]:
+    """What is claimed of one decoder, for each set of patients; each is told at once, since all take minutes."""
+    found = []
+    for seed in seeds:
+        claimed = behaviour(
+            lm, clinic_cohort(QUICK_NOTES if quick else N_NOTES, seed), ProtectedConfig(seed=seed)
+        ).claims
+        words = [
+            f"{gap.attribute}={gap.value} {gap.truth} {gap.effect:+.2f} [{gap.low:.2f}, {gap.high:.2f}]"
+            for gap in claimed
+        ]
+        print(f"{name}, seed {seed}: {'; '.join(words) or 'no claim'}", file=sys.stderr, flush=True)
+        found.append(claimed)
+    return found
 
 
 def is_planted(gap: Gap) -> bool:
@@ -71,12 +91,15 @@ def drift_figures(*, quick: bool) -> dict[str, float]:
     """Alarms over splits of one pool of notes, and over new notes that differ."""
     lm = load(ModelConfig(name="clinic", path=model_folder()))
     saes = small_saes(lm)
-    pool = list(generate(ClinicConfig(n_notes=POOL_NOTES, seed=POOL_SEED)))
+    pool = list(generate(ClinicConfig(n_notes=QUICK_POOL if quick else POOL_NOTES, seed=POOL_SEED)))
     plain = pooled(lm, saes, [note.prompt for note in pool])
-    lower = pooled(lm, saes, [note.prompt.lower() for note in pool[: POOL_NOTES // 2]])
+    lower = pooled(lm, saes, [note.prompt.lower() for note in pool[: len(pool) // 2]])
     n_splits = QUICK_SPLITS if quick else N_SPLITS
     clean = [alarm(*clean_split(pool, plain, seed), seed) for seed in range(n_splits)]
-    kinds = {"mixture": lambda seed: mixture_split(pool, plain, seed), "style": lambda seed: style_split(pool, plain, lower, seed)}
+    kinds = {
+        "mixture": lambda seed: mixture_split(pool, plain, seed),
+        "style": lambda seed: style_split(pool, plain, lower, seed),
+    }
     n_each = 2 if quick else N_SEEDS // 2
     shifted = {kind: [alarm(*make(seed), seed)[0] for seed in range(n_each)] for kind, make in kinds.items()}
     figures = {
@@ -86,7 +109,9 @@ def drift_figures(*, quick: bool) -> dict[str, float]:
     }
     figures |= {f"drift_found_{kind}": float(np.mean(some)) for kind, some in shifted.items()}
     alone = np.asarray([one[1] for one in clean])
-    return figures | {f"drift_false_alarm_{sign}_alone": float((alone[:, i] <= 0.05).mean()) for i, sign in enumerate(SIGNS)}
+    return figures | {
+        f"drift_false_alarm_{sign}_alone": float((alone[:, i] <= 0.05).mean()) for i, sign in enumerate(SIGNS)
+    }
 
 
 def small_saes(lm: LanguageModel) -> dict[HookPoint, SAE]:
@@ -170,7 +195,9 @@ def joined(parts: Sequence[tuple[dict[HookPoint, Pooled], list[int]]], pool: Seq
     """Rows of several passes, one after another."""
     points = parts[0][0].keys()
     found = {
-        point: Pooled(*(np.concatenate([getattr(source[point], name)[rows] for source, rows in parts]) for name in Pooled._fields))
+        point: Pooled(
+            *(np.concatenate([getattr(source[point], name)[rows] for source, rows in parts]) for name in Pooled._fields)
+        )
         for point in points
     }
     patients = [pool[row].group for _, rows in parts for row in rows]

@@ -68,7 +68,9 @@ def settings(kind: str, given: tuple[str, ...], seed: int) -> Any:
     for one in given:
         key, is_assignment, value = one.partition("=")
         if not is_assignment or key not in model.model_fields:
-            raise UserError(f"--set {one!r} names no setting of this audit, {nearest(key, model.model_fields)}. Correct it.")
+            raise UserError(
+                f"--set {one!r} names no setting of this audit, {nearest(key, model.model_fields)}. Correct it."
+            )
         values[key] = yaml.safe_load(value)
     try:
         return model(**values)
@@ -122,7 +124,8 @@ def protected_audit(work: Opened, cohort: Cohort, cfg: ProtectedConfig) -> dict[
         "best_by_layer": carried.best_by_layer,
         "ablation_texts_of": focus,
         "ablations": [
-            one.ablated._asdict() | {"attribute": one.attribute, "swap_before": one.gap_before, "swap_after": one.gap_after}
+            one.ablated._asdict()
+            | {"attribute": one.attribute, "swap_before": one.gap_before, "swap_after": one.gap_after}
             for one in done
         ],
     }
@@ -131,7 +134,9 @@ def protected_audit(work: Opened, cohort: Cohort, cfg: ProtectedConfig) -> dict[
 def drift(run: Run, given: dict[str, Any], cfg: DriftConfig) -> dict[str, Any]:
     """New documents beside the run's held-out ones."""
     if given["new"] is None:
-        raise UserError("No new data are given, expected a file of documents as the corpus has them. Name it with --new.")
+        raise UserError(
+            "No new data are given, expected a file of documents as the corpus has them. Name it with --new."
+        )
     sides = corpus.split(run.documents, run.cfg.corpus.held_out, run.cfg.seed)
     old = [doc for doc, side in zip(run.documents, sides, strict=True) if side == "held_out"]
     update = {"name": str(given["new"]), "span_column": None, "subset": None, "max_documents": None}

@@ -42,10 +42,25 @@ def opened(run: Run, pattern: str | None) -> Opened:
     Raises:
         UserError: A hook point has none, or several and no word which.
     """
-    folders = {point: sae_folder(run.folder, point, ids, pattern) for point, ids in run.sae_ids.items()}
+    folders = {point: sae_folder(run.folder, point, ids, pattern) for point, ids in sae_ids(run.folder).items()}
     lm = load(run.model)
     saes = {parse(point): saelens_format.load(folder).requires_grad_(False) for point, folder in folders.items()}
     return Opened(run, lm, saes, {point: folder.name for point, folder in folders.items()})
+
+
+def sae_ids(run: Path) -> dict[str, tuple[str, ...]]:
+    """The trained autoencoders of a run folder at each hook point, in the order of the layers.
+
+    Raises:
+        UserError: There is none.
+    """
+    found: dict[str, list[str]] = {}
+    for path in sorted((run / "saes").glob(f"*/*/{saelens_format.WEIGHTS_FILE}")):
+        found.setdefault(path.parent.parent.name, []).append(path.parent.name)
+    if not found:
+        raise UserError(f"{run} holds no trained SAE, expected one at some hook point. Run `clinlens train` first.")
+    layer = {point: -1 if parse(point).layer is None else parse(point).layer for point in found}
+    return {point: tuple(found[point]) for point in sorted(found, key=lambda point: (layer[point], point))}
 
 
 def sae_folder(run: Path, point: str, ids: tuple[str, ...], pattern: str | None) -> Path:
@@ -62,10 +77,7 @@ def sae_folder(run: Path, point: str, ids: tuple[str, ...], pattern: str | None)
             f"At {point} {len(matching)} of the SAEs {', '.join(ids)} match {pattern or '*'!r}, expected one. "
             "Choose it with --sae, such as --sae 'topk-*'."
         )
-    place = run / "saes" / point / matching[0]
-    if not (place / saelens_format.WEIGHTS_FILE).is_file():
-        raise UserError(f"{place} is not trained yet, expected a trained SAE. Run `clinlens train` first.")
-    return place
+    return run / "saes" / point / matching[0]
 
 
 def cohort_of(run: Run, file: Path | None, n: int, seed: int) -> Cohort:
@@ -78,8 +90,8 @@ def cohort_of(run: Run, file: Path | None, n: int, seed: int) -> Cohort:
         return read_cohort(file)
     if run.cfg.corpus.name != EMBEDDED:
         raise UserError(
-            f"The corpus {run.cfg.corpus.name!r} does not say what is right nor who the patients are, expected a cohort: JSONL with "
-            "prompt, answer and attributes. Name it with --cohort."
+            f"The corpus {run.cfg.corpus.name!r} does not say what is right nor who the patients are, expected a cohort: "
+            "JSONL with prompt, answer and attributes. Name it with --cohort."
         )
     return clinic_cohort(n, run.cfg.clinic.seed + seed)
 

@@ -26,7 +26,11 @@ def render(kind: str, found: dict[str, Any], sections: list[Section]) -> str:
     """The page."""
     style = (SOURCES / "audit.css").read_text(encoding="utf-8")
     environment = Environment(
-        loader=FileSystemLoader(SOURCES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(SOURCES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return environment.get_template("audit.html.j2").render(

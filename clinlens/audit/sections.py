@@ -63,8 +63,8 @@ def protected(found: dict[str, Any]) -> list[Section]:
         Section("What is claimed", claims, [], []),
         Section(
             "Outcomes by group",
-            ["Probability of the right answer in the group − elsewhere, among texts with the same right answer. `swapped`: the same "
-             "texts with the value in its place. p is corrected for all comparisons of its kind."],
+            ["Probability of the right answer in the group − elsewhere, among texts with the same right answer. `swapped`: the "
+             "same texts with the value in its place. p is corrected for all comparisons of its kind."],
             ["kind", "group", "right answer", "patients", "effect", "95 % interval", "right answers", "p"], gaps,
         ),
         Section(
@@ -105,13 +105,22 @@ def drift(found: dict[str, Any]) -> list[Section]:
     """The verdict, the signs, the features."""
     verdict = "The new data differ from the reference" if found["is_alarm"] else "No change beyond chance"
     first = (
-        f"{verdict}: p = {p_of(found['p'])} for all signs together, alarm at {found['alpha']:g}; {found['n_reference']} documents of "
-        f"the reference, {found['n_new']} new ones. An alarm says that the data changed, not that answers are wrong."
+        f"{verdict}: p = {p_of(found['p'])} for all signs together, alarm at {found['alpha']:g}; {found['n_reference']} documents "
+        f"of the reference, {found['n_new']} new ones. An alarm says that the data changed, not that answers are wrong."
     )
-    signs = [[name, f"{one['statistic']:.3g}", f"{one['null_median']:.3g}", p_of(one["p"])] for name, one in found["signs"].items()]
+    signs = [
+        [name, f"{one['statistic']:.3g}", f"{one['null_median']:.3g}", p_of(one["p"])]
+        for name, one in found["signs"].items()
+    ]
     fvu = [[name, f"{one['before']:.4f}", f"{one['after']:.4f}"] for name, one in found["fvu"].items()]
     shifted = [
-        [f"{one['hook_point']}/{one['feature']}", f"{one['before']:.2%}", f"{one['after']:.2%}", signed(one["z"], 1), p_of(one["p"])]
+        [
+            f"{one['hook_point']}/{one['feature']}",
+            f"{one['before']:.2%}",
+            f"{one['after']:.2%}",
+            signed(one["z"], 1),
+            p_of(one["p"]),
+        ]
         for one in found["shifted"]
     ]
     return [
@@ -135,21 +144,27 @@ def failures(found: dict[str, Any]) -> list[Section]:
         for one in found["failures"]
     ]  # fmt: skip
     suspects = [
-        [f"{one['hook_point']}/{one['feature']}", f"{one['wrong']:.3g}", f"{one['right']:.3g}", signed(one["z"], 1), p_of(one["p"])]
+        [
+            f"{one['hook_point']}/{one['feature']}",
+            f"{one['wrong']:.3g}",
+            f"{one['right']:.3g}",
+            signed(one["z"], 1),
+            p_of(one["p"]),
+        ]
         for one in found["suspects"]
     ]
     return [
         Section(
             "Wrong answers, the surest first",
-            [first, "Tokens with a positive score spoke for the mistake. A feature differs from matched right answers; that is no proof "
-             "that it is the cause."],
+            [first, "Tokens with a positive score spoke for the mistake. A feature differs from matched right answers; that is no "
+             "proof that it is the cause."],
             ["text", "right", "answered", "tokens", "features"], rows,
         ),
         Section(
             "Features over all wrong answers", [found["remark"] or "p is corrected for all features."],
             ["feature", "wrong", "right", "z", "p"], suspects,
         ),
-        Section("What is taken for what", [], ["right", "answered", "texts"], [[a, b, count(n)] for a, b, n in found["confusions"]]),
+        Section("What is taken for what", [], ["right", "answered", "texts"], confusions),
     ]  # fmt: skip
 
 
@@ -162,15 +177,21 @@ def process(found: dict[str, Any]) -> list[Section]:
         for one in found["steps"]
     ]  # fmt: skip
     detectors = [
-        [one["finding"], one["hook_point"], ", ".join(map(str, one["features"])), ", ".join(f"{x:.3f}" for x in one["auroc"]) or "named"]
+        [
+            one["finding"],
+            one["hook_point"],
+            ", ".join(map(str, one["features"])),
+            ", ".join(f"{x:.3f}" for x in one["auroc"]) or "named",
+        ]
         for one in found["detectors"]
     ]
-    first = ["Share of the texts that mention a finding in which features for it fired before the answer. That they fired does not say "
-             "that the answer rests on them.", named("No layer has a feature for", without)]  # fmt: skip
+    first = ["Share of the texts that mention a finding in which features for it fired before the answer. That they fired does not "
+             "say that the answer rests on them.", named("No layer has a feature for", without)]  # fmt: skip
     return [
         Section(
             "Expected findings", first,
-            ["diagnosis", "finding", "texts", "fired", "95 % interval", "first layer", "when right", "when wrong", "not mentioned"], rows,
+            ["diagnosis", "finding", "texts", "fired", "95 % interval", "first layer", "when right", "when wrong",
+             "not mentioned"], rows,
         ),
         Section("Features", [], ["finding", "hook point", "features", "held-out AUROC"], detectors),
     ]  # fmt: skip
@@ -182,14 +203,17 @@ def named(what: str, names: Sequence[str]) -> str:
 
 
 def count(n: int) -> str:
+    """A number of things."""
     return f"{n:,}"
 
 
 def signed(value: float | None, digits: int = 3) -> str:
+    """A change."""
     return "–" if value is None else f"{value:+.{digits}f}"
 
 
 def share(value: float | None) -> str:
+    """A share in per cent."""
     return "–" if value is None else f"{value:.0%}"
 
 
@@ -199,4 +223,5 @@ def bounds(one: dict[str, Any]) -> str:
 
 
 def p_of(p: float) -> str:
+    """A p-value."""
     return f"{p:.2g}"

@@ -41,7 +41,9 @@ def test_the_combined_test_keeps_its_level_when_its_parts_depend_on_one_another(
     p = []
     for _ in range(2000):
         base = rng.normal(size=(100, 1))
-        p.append(combined(np.concatenate([base, base + 0.3 * rng.normal(size=(100, 1)), rng.normal(size=(100, 2))], 1))[0])
+        p.append(
+            combined(np.concatenate([base, base + 0.3 * rng.normal(size=(100, 1)), rng.normal(size=(100, 2))], 1))[0]
+        )
     assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.015)  # three deviations
 
 
