@@ -163,11 +163,7 @@ def process(
     refuse_unknown(expected, cohort, saes)
     tokens = read_tokens(lm, saes, cohort)
     mentions = mentions_of(cohort, expected.findings)
-    detectors = [
-        one
-        for name, finding in expected.findings.items()
-        for one in detectors_of(name, finding, tokens, mentions, cohort, cfg)
-    ]
+    detectors = detectors_of(expected.findings, tokens, mentions, halves(cohort, cfg.seed)[tokens.row], cfg)
     fired = {name: firing(name, detectors, tokens, mentions, len(cohort)) for name in expected.findings}
     has = {name: np.isin(np.arange(len(cohort)), [m.row for m in mentions if m.finding == name]) for name in fired}
     truth, is_right = cohort.truth(), probabilities.argmax(1) == cohort.truth()
@@ -224,44 +220,69 @@ def step(
 
 
 def detectors_of(
-    name: str, finding: Finding, tokens: Tokens, mentions: Sequence[Mention], cohort: Cohort, cfg: ProcessConfig
+    findings: Mapping[str, Finding],
+    tokens: Tokens,
+    mentions: Sequence[Mention],
+    chooses: np.ndarray,
+    cfg: ProcessConfig,
 ) -> list[Detector]:
-    """The features of a finding, at each layer that has good ones."""
-    inside = inside_of(name, tokens, mentions)
-    chooses = halves(cohort, cfg.seed)[tokens.row]
+    """The features of each finding, at each layer that has good ones.
+
+    Args:
+        findings: By name.
+        tokens: Of all texts.
+        mentions: Of all findings.
+        chooses: [n_tokens] bool: tokens of the patients that choose features.
+        cfg: Sizes and thresholds.
+
+    Raises:
+        UserError: A finding that is to be searched has too few mentions.
+    """
+    inside = {name: inside_of(name, tokens, mentions) for name in findings}
     is_text = tokens.start >= 0
+    wanted = [name for name, finding in findings.items() if not finding.features]
+    for name in wanted:
+        refuse_few(name, inside[name], chooses, cfg)
     found = []
     for point, acts in tokens.acts.items():
-        if finding.features:
-            some, good = np.asarray(finding.features.get(str(point), ()), int), ()
-        else:
-            some, good = searched(name, acts, inside, chooses, is_text, cfg)
-        if len(some):
-            outside = acts[is_text & ~inside][:, some]
-            limits = np.quantile(outside, 1 - cfg.false_alarm / len(some), axis=0)
-            found.append(Detector(name, str(point), tuple(map(int, some)), tuple(map(float, limits)), tuple(good)))
+        good = searched(acts, np.asarray([inside[name] for name in wanted]), chooses, is_text, cfg) if wanted else []
+        some = dict(zip(wanted, good, strict=True))
+        for name, finding in findings.items():
+            features, values = some.get(name) or (finding.features.get(str(point), ()), ())
+            if len(features):
+                outside = acts[is_text & ~inside[name]][:, list(features)]
+                limits = np.quantile(outside, 1 - cfg.false_alarm / len(features), axis=0)
+                found.append(
+                    Detector(name, str(point), tuple(map(int, features)), tuple(map(float, limits)), tuple(values))
+                )
     return found
 
 
 def searched(
-    name: str, acts: np.ndarray, inside: np.ndarray, chooses: np.ndarray, is_text: np.ndarray, cfg: ProcessConfig
-) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Features chosen on one half of the patients and kept by the other.
+    acts: np.ndarray, inside: np.ndarray, chooses: np.ndarray, is_text: np.ndarray, cfg: ProcessConfig
+) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
+    """For each finding the features chosen on one half of the patients and kept by the other, with their AUROC there."""
+    first, second = (auroc(acts[half & is_text], inside[:, half & is_text]) for half in (chooses, ~chooses))
+    found = []
+    for row in range(len(inside)):
+        best = np.argsort(-first[row], kind="stable")[: cfg.n_features]
+        kept = [int(i) for i in best if second[row, i] >= cfg.auroc]
+        found.append((tuple(kept), tuple(round(float(second[row, i]), 4) for i in kept)))
+    return found
+
+
+def refuse_few(name: str, inside: np.ndarray, chooses: np.ndarray, cfg: ProcessConfig) -> None:
+    """Stops at a finding that is mentioned too seldom.
 
     Raises:
-        UserError: The finding has too few mentions.
+        UserError: It is.
     """
-    counts = (inside & chooses).sum(), (inside & ~chooses).sum()
+    counts = int((inside & chooses).sum()), int((inside & ~chooses).sum())
     if min(counts) < cfg.min_mentions:
         raise UserError(
             f"The finding {name!r} has {counts[0]} and {counts[1]} tokens in the two halves of the patients, expected at least "
             f"{cfg.min_mentions} in each. Take more texts (--texts), correct its spans or words, or name its features."
         )
-    first = auroc(acts[chooses & is_text], inside[None, chooses & is_text])[0]
-    some = np.argsort(-first, kind="stable")[: cfg.n_features]
-    second = auroc(acts[~chooses & is_text][:, some], inside[None, ~chooses & is_text])[0]
-    kept = second >= cfg.auroc
-    return some[kept], tuple(round(float(value), 4) for value in second[kept])
 
 
 def inside_of(name: str, tokens: Tokens, mentions: Sequence[Mention]) -> np.ndarray:

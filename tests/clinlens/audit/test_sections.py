@@ -45,8 +45,8 @@ def test_numbers_that_are_none_are_null():
 
 
 def test_a_setting_that_does_not_exist_is_answered_with_the_nearest():
-    with pytest.raises(UserError, match="no setting of this audit, did you mean 'alpha'"):
+    with pytest.raises(UserError, match=r"no setting of this audit, did you mean 'alpha'"):
         settings("drift", ("alfa=0.1",), 0)
-    with pytest.raises(UserError, match="--set alpha: .* found 3"):
+    with pytest.raises(UserError, match=r"--set alpha: .* found 3"):
         settings("drift", ("alpha=3",), 0)
     assert settings("drift", ("alpha=0.1",), 7).alpha == 0.1
