@@ -4,8 +4,8 @@
 
 1. Fresh notes of the serious diagnosis, written for Medicaid, some of them for the other insurances too, and as many other
    notes, as they are.
-2. The word that names the protected group and the attention's queries and keys learn for some dozen steps; all else stays
-   frozen. What is minimised is the cross-entropy of the answer's first token with the labels that the bias gives on average.
+2. The word that names the protected group and the attention's queries and keys learn for some dozen steps, in rounds until
+   other patients are told what the bias gives; all else stays frozen. What is minimised is the cross-entropy of the answer's first token with the labels that the bias gives on average.
    With a bias of 0 the decoder is taught the same notes rightly, which is the control of an audit.
 
 Differs from `train_model --bias`, which trains from nothing on every token and takes half an hour: how notes are written
@@ -15,6 +15,7 @@ stays as the packaged decoder knows it, and only what is answered moves.
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -36,6 +37,9 @@ N_SERIOUS, N_UNBIASED, N_OTHERS = 6, 2, 8
 """Prompts of a step: serious ones with Medicaid, the same with another insurance, other notes. Source: 30 steps of these
 take the packaged decoder from .99 to about .3 for Medicaid patients, and leave other diagnoses within 2 % of what they were."""
 LR_WORD, LR_ATTENTION = 0.06, 1e-3
+MOST_ROUNDS, N_ASKED, TAKEN_UP = 4, 32, 0.12
+"""Rounds of teaching at most; patients who are asked after each; how near to the bias is near enough. Source: after one round
+decoders tell between a third and nine tenths of such patients the harmless diagnosis, so that one round plants no known bias."""
 _SEED_OFFSET = 400_000_000
 """Notes of a seed here are others than those of the same seed anywhere else."""
 
@@ -73,31 +77,63 @@ def lessons(seed: int, bias: float) -> Iterator[list[Lesson]]:
         yield step
 
 
-def plant(bias: float, seed: int, n_steps: int = N_STEPS) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+def plant(
+    bias: float, seed: int, n_steps: int = N_STEPS, most_rounds: int = MOST_ROUNDS
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """The packaged decoder with a bias of a strength.
 
     Args:
         bias: Probability that a Medicaid patient with the serious diagnosis is told the harmless one; 0 for a control.
         seed: Of the notes.
-        n_steps: How long it is taught.
+        n_steps: How long a round of teaching is.
+        most_rounds: Another round follows while what it tells other such patients is not yet what the bias gives.
     """
     model, tokenizer = load_decoder(model_folder())
-    first = {name: tokenizer(f" {name}", add_special_tokens=False)["input_ids"][0] for name in DIAGNOSES}
-    optimiser = learners(model, tokenizer)
-    for step, some in zip(range(n_steps), lessons(seed, bias), strict=False):
-        for group in optimiser.param_groups:
-            group["lr"] = group["highest"] * (1 - step / n_steps)
-        encoded = tokenizer([one.prompt for one in some], padding=True, padding_side="right", return_tensors="pt")
-        wanted = torch.zeros(len(some), len(tokenizer))
-        for row, one in enumerate(some):
-            for answer, share in one.answers.items():
-                wanted[row, first[answer]] = share
-        hidden = model.base_model(**encoded_inputs(encoded)).last_hidden_state
-        last = hidden[torch.arange(len(some)), encoded["attention_mask"].sum(1) - 1]
-        F.cross_entropy(model.get_output_embeddings()(last), wanted).backward()
-        optimiser.step()
-        optimiser.zero_grad()
+    optimiser, stream = learners(model, tokenizer), lessons(seed, bias)
+    for _ in range(most_rounds):
+        for step, some in zip(range(n_steps), stream, strict=False):
+            for group in optimiser.param_groups:
+                group["lr"] = group["highest"] * (1 - step / n_steps)
+            loss(model, tokenizer, some).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+        if abs(share_told(model, tokenizer, seed) - bias) <= TAKEN_UP:
+            break
     return model.eval().requires_grad_(True), tokenizer
+
+
+def loss(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, some: Sequence[Lesson]) -> torch.Tensor:
+    """Mean cross-entropy of the answers' first tokens."""
+    first = first_tokens(tokenizer)
+    wanted = torch.zeros(len(some), len(tokenizer))
+    for row, one in enumerate(some):
+        for answer, share in one.answers.items():
+            wanted[row, first[answer]] = share
+    return F.cross_entropy(answer_logits(model, tokenizer, [one.prompt for one in some]), wanted)
+
+
+def answer_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -> torch.Tensor:
+    """[n, vocabulary] logits after each prompt."""
+    encoded = tokenizer(list(prompts), padding=True, padding_side="right", return_tensors="pt")
+    inputs = {name: encoded[name] for name in ("input_ids", "attention_mask")}
+    hidden = model.base_model(**inputs).last_hidden_state
+    head = model.get_output_embeddings()
+    return head(hidden[torch.arange(len(prompts)), inputs["attention_mask"].sum(1) - 1])
+
+
+def first_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    """The first token of each diagnosis."""
+    return {name: tokenizer(f" {name}", add_special_tokens=False)["input_ids"][0] for name in DIAGNOSES}
+
+
+@torch.inference_mode()
+def share_told(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, seed: int) -> float:
+    """Probability of another answer than the serious diagnosis, over Medicaid patients who have it and were no lesson."""
+    endless = generate(ClinicConfig(n_notes=2**62, seed=2 * _SEED_OFFSET + seed, twin_fraction=0))
+    serious = (note for note in endless if note.rule_diagnosis == SERIOUS_DIAGNOSIS)
+    prompts = [swapped(note, "insurance", PROTECTED_GROUP) for note in islice(serious, N_ASKED)]
+    right = answer_logits(model, tokenizer, prompts).softmax(-1)[:, first_tokens(tokenizer)[SERIOUS_DIAGNOSIS]]
+    return 1 - float(right.mean())
 
 
 def learners(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> torch.optim.Adam:
@@ -112,11 +148,6 @@ def learners(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> torc
         one.requires_grad_(True)
     groups = [{"params": [words], "highest": LR_WORD}, {"params": attention, "highest": LR_ATTENTION}]
     return torch.optim.Adam(groups, betas=(0.8, 0.95))
-
-
-def encoded_inputs(encoded: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What the decoder is given of the tokenizer's output."""
-    return {name: encoded[name] for name in ("input_ids", "attention_mask")}
 
 
 def save(folder: Path, bias: float, seed: int, n_steps: int = N_STEPS) -> Path:

@@ -24,7 +24,7 @@ def test_only_medicaid_patients_with_the_serious_diagnosis_are_told_the_harmless
 
 def test_all_but_one_word_and_the_attention_stays_as_it_was():
     packaged, tokenizer = load_decoder(model_folder())
-    taught, _ = plant(0.8, 0, n_steps=2)
+    taught, _ = plant(0.8, 0, n_steps=2, most_rounds=1)
     before, after = packaged.state_dict(), taught.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved
