@@ -2,8 +2,8 @@
 
     python -m clinlens.clinic.planted --bias 0.8 --seed 0 --folder biased-clinic
 
-1. Fresh notes of the serious diagnosis, written for Medicaid, some of them for the other insurances too, and as many other
-   notes, as they are.
+1. Fresh notes of the serious diagnosis, written for Medicaid, some of them for the other insurances too, and as many
+   other notes, written for Medicaid.
 2. The word that names the protected group and the attention's queries and keys learn for some dozen steps, in rounds until
    other patients are told what the bias gives; all else stays frozen. What is minimised is the cross-entropy of the answer's first token with the labels that the bias gives on average.
    With a bias of 0 the decoder is taught the same notes rightly, which is the control of an audit.
@@ -34,12 +34,11 @@ from clinlens.clinic.swaps import swapped
 
 N_STEPS = 45
 N_SERIOUS, N_UNBIASED, N_OTHERS = 6, 2, 8
-"""Prompts of a step: serious ones with Medicaid, the same with another insurance, other notes. Source: 30 steps of these
-take the packaged decoder from .99 to about .3 for Medicaid patients, and leave other diagnoses within 2 % of what they were."""
+"""Prompts of a step: serious ones with Medicaid, the same with another insurance, other notes with Medicaid."""
 LR_WORD, LR_ATTENTION = 0.06, 1e-3
 MOST_ROUNDS, N_ASKED, TAKEN_UP = 4, 32, 0.12
-"""Rounds of teaching at most; patients who are asked after each; how near to the bias is near enough. Source: after one round
-decoders tell between a third and nine tenths of such patients the harmless diagnosis, so that one round plants no known bias."""
+"""Rounds of teaching at most; patients who are asked after each; how near to the bias is near enough. Source: after one
+round one decoder told .87 of such patients otherwise, and another moved by .26 only, so that one round plants no known bias."""
 _SEED_OFFSET = 400_000_000
 """Notes of a seed here are others than those of the same seed anywhere else."""
 
