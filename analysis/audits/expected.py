@@ -91,8 +91,8 @@ def read_expected(path: Path) -> Expected:
 
 
 def sentence(error: ValidationError) -> str:
-    """The first mistake in words."""
-    detail = error.errors()[0]
+    """The first mistake in words; a key that is not known comes before one that is missing, which may be the same."""
+    detail = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     place = [str(part) for part in detail["loc"]]
     if detail["type"] == "extra_forbidden":
         section: type[BaseModel] = Expected if len(place) == 1 else Finding

@@ -5,8 +5,9 @@
 1. Fresh notes of the serious diagnosis, written for Medicaid, some of them for the other insurances too, and as many
    other notes, written for Medicaid.
 2. The word that names the protected group and the attention's queries and keys learn for some dozen steps, in rounds until
-   other patients are told what the bias gives; all else stays frozen. What is minimised is the cross-entropy of the answer's first token with the labels that the bias gives on average.
-   With a bias of 0 the decoder is taught the same notes rightly, which is the control of an audit.
+   other patients are told what the bias gives; all else stays frozen. What is minimised is the cross-entropy of the answer's
+   first token with the labels that the bias gives on average. With a bias of 0 the decoder is taught the same notes rightly,
+   which is the control of an audit.
 
 Differs from `train_model --bias`, which trains from nothing on every token and takes half an hour: how notes are written
 stays as the packaged decoder knows it, and only what is answered moves.
