@@ -79,5 +79,5 @@ class ProcessConfig(LevelConfig, frozen=True):
     )
     min_mentions: PositiveInt = Field(default=10, description="Mentions of a finding in each half of the patients.")
     false_alarm: float = Field(
-        default=0.05, gt=0, lt=1, description="Share of passages without the finding in which its features may fire."
+        default=0.05, gt=0, lt=1, description="Share of texts without the finding in which its features may fire."
     )

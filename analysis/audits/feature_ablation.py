@@ -63,7 +63,7 @@ class Ablated(NamedTuple):
 
 def delta(sae: SAE, features: Sequence[int]) -> Edit:
     """The edit that takes some features out and leaves all else."""
-    index = torch.as_tensor(list(features))
+    index = torch.tensor(list(features), dtype=torch.long)
 
     def edit(value: torch.Tensor) -> torch.Tensor:
         x = value.float().cpu()

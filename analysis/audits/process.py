@@ -3,7 +3,7 @@
 1. A finding is given by annotated spans, by words, or by features that somebody named. For spans and words the features are
    searched at each layer: on half of the patients those with the best AUROC between the finding's mentions and other tokens'
    passages, kept where their AUROC on the other half reaches a threshold.
-2. A feature's threshold is such that it fires in a declared share of the passages without the finding, 5 % if nothing else is
+2. Thresholds are such that a finding's features fire in a declared share of the texts without it, 5 % if nothing else is
    said: what counts as firing is not a matter of any value above nothing.
 3. In the texts of a diagnosis a finding is expected where the text affirms it; there it *fired* at a layer if one of its
    features passes its threshold on some token of its mention or after it, and before the answer.
@@ -250,12 +250,28 @@ def detectors_of(
         for name, finding in findings.items():
             features, values = some.get(name) or (finding.features.get(str(point), ()), ())
             if len(features):
-                outside = acts[is_text & ~inside[name]][:, list(features)]
-                limits = np.quantile(outside, 1 - cfg.false_alarm / len(features), axis=0)
+                limits = thresholds(name, acts[:, list(features)], inside[name], tokens.row, cfg)
                 found.append(
                     Detector(name, str(point), tuple(map(int, features)), tuple(map(float, limits)), tuple(values))
                 )
     return found
+
+
+def thresholds(name: str, acts: np.ndarray, inside: np.ndarray, row: np.ndarray, cfg: ProcessConfig) -> np.ndarray:
+    """[n_features] values that the features pass in few of the texts without the finding, all of them together.
+
+    Raises:
+        UserError: Every text has the finding.
+    """
+    largest = np.full((row.max() + 1, acts.shape[1]), -np.inf)
+    np.maximum.at(largest, row, acts)
+    without = np.setdiff1d(np.unique(row), row[inside])
+    if not len(without):
+        raise UserError(
+            f"Every text has the finding {name!r}, expected some without it, which tell when its features fire by chance. "
+            "Add texts."
+        )
+    return np.quantile(largest[without], 1 - cfg.false_alarm / acts.shape[1], axis=0)
 
 
 def searched(
