@@ -286,6 +286,31 @@ def trace_verb(run: Path, as_json: bool, **options: Any) -> None:
 
 
 @cli.command(
+    "audit", help="Protected attributes, drift of new data, failure triage, or the process benchmark of a run's model."
+)
+@run_argument
+@click.argument("kind", type=click.Choice(["protected", "drift", "failures", "process"]))
+@click.option("--cohort", type=click.Path(path_type=Path), metavar="JSONL", help="Texts with answers and attributes.")
+@click.option(
+    "--texts", type=click.IntRange(1), default=600, show_default=True, help="Fresh patients, where it is the clinic."
+)
+@click.option("--new", type=click.Path(path_type=Path), metavar="FILE", help="drift: documents as the corpus has them.")
+@click.option(
+    "--expected", type=click.Path(path_type=Path), metavar="YAML", help="process: findings of each diagnosis."
+)
+@click.option("--sae", metavar="PATTERN", help="Which SAE, where hook points have several, such as 'topk-*'.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the audit.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a page.")
+@as_json
+def audit_verb(run: Path, kind: str, as_json: bool, **options: Any) -> None:
+    from clinlens.audit.command import audit_command, lines
+
+    found = audit_command(run, kind, options)
+    show_lines(found, lines(found), as_json)
+
+
+@cli.command(
     "serve", help="Show a run's report and its review queue in the browser, on this machine unless told otherwise."
 )
 @click.argument("run", type=click.Path(path_type=Path), required=False)

@@ -36,6 +36,9 @@ FIGURES = {
         "completeness_gap_median", "completeness_gap_p95", "precision_at_evidence", "auroc_evidence",
         "clinic_precision_at_evidence", "feature_effect_rank_correlation", "auroc_vs_captum_ig",
     },
+    "audits": {
+        "planted_bias_found", "clean_bias_claimed", "drift_false_alarm", "drift_found", "trace_recovery", "null_false_layer",
+    },
     "sae_training": {
         "topk_vs_saelens", "topk_vs_sparsify", "topk_vs_dictionary_learning", "jumprelu_vs_saelens", "l1_vs_saelens",
         "batchtopk_vs_saelens", "matryoshka_vs_saelens", "step_vs_encoder_matmul", "grid8_vs_saelens", "extra_sae_vs_alone",

@@ -1,0 +1,1 @@
+"""Audits of a model and its features: protected attributes, drift, failures, process. An audit, not a clinical validation."""

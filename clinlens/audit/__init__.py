@@ -1,0 +1,1 @@
+"""`clinlens audit`: protected attributes, drift, failures and process of a run."""
