@@ -36,9 +36,10 @@ def agreement(left: Float[np.ndarray, "n"], right: Float[np.ndarray, "n"], k: in
         return Agreement(None, None, None, k, n)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.NearConstantInputWarning)
-        tau, rho = stats.kendalltau(left, right).statistic, stats.spearmanr(left, right).statistic
+        tau, _ = stats.kendalltau(left, right)
+        rho, _ = stats.spearmanr(left, right)
     ours, theirs = strongest(left, k), strongest(right, k)
-    return Agreement(finite(tau), finite(rho), len(ours & theirs) / len(ours | theirs), k, n)
+    return Agreement(finite(float(tau)), finite(float(rho)), len(ours & theirs) / len(ours | theirs), k, n)
 
 
 def strongest(scores: Float[np.ndarray, "n"], k: int) -> set[int]:

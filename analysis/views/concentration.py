@@ -35,5 +35,6 @@ def concentration(scores: Float[np.ndarray, "n"]) -> Concentration:
     shares = sizes / total
     gini = float(2 * (np.arange(1, n + 1) * shares).sum() / n - (n + 1) / n)
     entropy = float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum())
-    top = [float(shares[::-1][:k].sum()) for k in (1, 5, 10)]
-    return Concentration(max(0.0, gini), entropy / np.log(n) if n > 1 else 0.0, float(np.exp(entropy)), *top, n)
+    top_1, top_5, top_10 = (float(shares[::-1][:k].sum()) for k in (1, 5, 10))
+    even = entropy / np.log(n) if n > 1 else 0.0
+    return Concentration(max(0.0, gini), even, float(np.exp(entropy)), top_1, top_5, top_10, n)

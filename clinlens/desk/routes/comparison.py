@@ -40,12 +40,11 @@ def compare(
     columns = aligned(*output_spans(one.outputs), *output_spans(other.outputs))
     a, b = (columns_as_shares(part.matrix) if scale == "share" else part.matrix for part in (one, other))
     matrix = difference(a, b, rows, columns)
-    sums = [
-        on_units(part, [unit[side] for unit in rows], [range(part.shape[1])])[:, 0] for side, part in enumerate((a, b))
-    ]
-    received = [
-        on_units(part, [range(part.shape[0])], [unit[side] for unit in columns])[0] for side, part in enumerate((a, b))
-    ]
+    groups = [([unit.left for unit in rows], [unit.left for unit in columns])]
+    groups += [([unit.right for unit in rows], [unit.right for unit in columns])]
+    pairs = list(zip((a, b), groups, strict=True))
+    sums = [on_units(part, rows_, [range(part.shape[1])])[:, 0] for part, (rows_, _) in pairs]
+    received = [on_units(part, [range(part.shape[0])], columns_)[0] for part, (_, columns_) in pairs]
     both = np.isfinite(sums[0]) & np.isfinite(sums[1])
     return JSONResponse({
         "left": one.told(), "right": other.told(), "scale": scale,
