@@ -5,7 +5,7 @@ and the Jaccard index of the k strongest tokens.
 """
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -36,10 +36,12 @@ def agreement(left: Float[np.ndarray, "n"], right: Float[np.ndarray, "n"], k: in
         return Agreement(None, None, None, k, n)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.NearConstantInputWarning)
-        tau, _ = stats.kendalltau(left, right)
-        rho, _ = stats.spearmanr(left, right)
+        by_pairs: Any = stats.kendalltau(left, right)
+        by_ranks: Any = stats.spearmanr(left, right)
     ours, theirs = strongest(left, k), strongest(right, k)
-    return Agreement(finite(float(tau)), finite(float(rho)), len(ours & theirs) / len(ours | theirs), k, n)
+    return Agreement(
+        finite(float(by_pairs[0])), finite(float(by_ranks[0])), len(ours & theirs) / len(ours | theirs), k, n
+    )
 
 
 def strongest(scores: Float[np.ndarray, "n"], k: int) -> set[int]:
