@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from analysis.attribution.case import Case
-from analysis.attribution.config import MethodConfig
 from analysis.attribution.problem import Problem
 from analysis.attribution.scores import Scores
 from analysis.attribution.target import TokenTarget
 from sae import artefact
+from sae.config import Settings
 
 FORMAT_VERSION = 1
 CLOCKS = ("created_at", "completed_at", "profile")
@@ -32,7 +32,7 @@ def now() -> str:
 
 
 def result(
-    problem: Problem, scores: Scores, cfg: MethodConfig, seed: int, window: dict[str, int] | None = None
+    problem: Problem, scores: Scores, cfg: Settings, seed: int, window: dict[str, int] | None = None
 ) -> dict[str, Any]:
     """One method's part of a record."""
     return {
@@ -68,7 +68,7 @@ def step_scores(problem: Problem) -> dict[str, list[float]]:
     return found
 
 
-def origin(problem: Problem, cfg: MethodConfig, seed: int, window: dict[str, int] | None = None) -> dict[str, Any]:
+def origin(problem: Problem, cfg: Settings, seed: int, window: dict[str, int] | None = None) -> dict[str, Any]:
     """All that decides a result, the text apart."""
     lm = problem.lm
     return {
