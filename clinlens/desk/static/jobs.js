@@ -1,0 +1,30 @@
+// The job API, one function for each address.
+
+import { Refused, ask, newKey } from "./requests.js";
+
+const at = (id, rest = "") => `/api/jobs/${encodeURIComponent(id)}${rest}`;
+const query = (given) => new URLSearchParams(Object.entries(given).filter(([, value]) => value !== "" && value !== null && value !== undefined));
+
+export const models = () => ask("GET", "/api/models");
+export const methods = (model) => ask("GET", `/api/methods?${query({ model })}`);
+export const tokens = (model, text) => ask("POST", "/api/tokens", { model, text });
+export const list = (given) => ask("GET", `/api/jobs?${query(given)}`);
+export const create = (job) => ask("POST", "/api/jobs", { client_uuid: newKey(), ...job });
+export const batch = (action, ids, priority) => ask("POST", "/api/jobs/batch", { action, job_ids: ids, ...(priority === undefined ? {} : { priority }) });
+export const status = (id) => ask("GET", at(id, "/status"));
+export const results = (id) => ask("GET", at(id, "/results"));
+export const metrics = (id) => ask("GET", at(id, "/metrics"));
+export const categories = (id) => ask("GET", at(id, "/categories"));
+export const cancel = (id) => ask("POST", at(id, "/cancel"), {});
+export const retry = (id) => ask("POST", at(id, "/retry"), {});
+export const change = (id, given) => ask("PATCH", at(id), given);
+export const compare = (left, right) => ask("GET", `/api/compare?${query({ left, right })}`);
+export const counterfactuals = (id, edits) => ask("POST", at(id, "/counterfactuals"), { edits });
+export const sensitivity = (id) => ask("GET", at(id, "/sensitivity"));
+
+/** A part of a matrix: rows and columns half-open, level n reduced 2^n-fold by the largest magnitude. */
+export async function tile(address, rows, columns, level) {
+  const answer = await fetch(`${address}?rows=${rows[0]}-${rows[1]}&cols=${columns[0]}-${columns[1]}&level=${level}`, { credentials: "same-origin", redirect: "error" });
+  if (!answer.ok) throw new Refused(answer.status, (await answer.json()).error);
+  return { rows: Number(answer.headers.get("X-Rows")), columns: Number(answer.headers.get("X-Cols")), values: new Float32Array(await answer.arrayBuffer()) };
+}
