@@ -1,0 +1,1 @@
+"""What the analyst looks at: the attribution dashboard of paper 003, and one page per concept trace."""
