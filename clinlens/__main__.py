@@ -284,10 +284,24 @@ def faithfulness_verb(
     help="File with what it sends as X-ClinLens-Proxy.",
 )
 @click.option("--require-codes", is_flag=True, help="Everybody must set up one-time codes.")
-def serve_verb(run: Path | None, demo: bool, database: str | None, **options: Any) -> None:
-    from clinlens.serve import serve, web_config, where
+@click.option(
+    "--model", "models", multiple=True, metavar="NAME=FOLDER", help="Another model for the desk; may be repeated."
+)
+@click.option(
+    "--workers",
+    "n_workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes for the desk's jobs.",
+)
+def serve_verb(
+    run: Path | None, demo: bool, database: str | None, models: tuple[str, ...], n_workers: int, **options: Any
+) -> None:
+    from clinlens.serve import named_models, serve, web_config, where
 
-    serve(where(run, database, is_demo=demo), web_config(**options), is_demo=demo)
+    place = where(run, database, is_demo=demo)
+    serve(place, web_config(**options), is_demo=demo, models=named_models(models), n_workers=n_workers)
 
 
 @cli.group("labels", cls=Verbs, help="Physicians' judgements of a RUN, a database file or a postgresql:// URL.")

@@ -5,16 +5,19 @@ printed makes the first administrator; from then on `/` asks who one is, and the
 """
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from clinlens import config as configs
 from labeling.web.config import WebConfig
 from sae.errors import UserError
+
+if TYPE_CHECKING:
+    from labeling.web.application import Extension
 
 DATABASE, DEMO_DATABASE = "clinlens.db", "clinlens-demo.db"
 
@@ -113,8 +116,8 @@ class Opened(NamedTuple):
 
 
 @contextmanager
-def opened(place: Place, config: WebConfig) -> Iterator[Opened]:
-    """A server for a run.
+def opened(place: Place, config: WebConfig, extensions: "Sequence[Extension]" = ()) -> Iterator[Opened]:
+    """A server for a run, with what else is served.
 
     Raises:
         UserError: It would be unsafe, the port is taken, or another server has the database.
@@ -128,7 +131,7 @@ def opened(place: Place, config: WebConfig) -> Iterator[Opened]:
     with listening(config.host, config.port) as listener:
         config = config.model_copy(update={"port": listener.getsockname()[1]})
         database = Database.open(place.database) if exists(place.database) else None
-        app = create(config, place.database, run=place.run, database=database)
+        app = create(config, place.database, run=place.run, database=database, extensions=extensions)
         state = app.state.clinlens
         token = state.look()
         server = uvicorn.Server(uvicorn.Config(app, **listening_options(config)))
@@ -142,6 +145,23 @@ def opened(place: Place, config: WebConfig) -> Iterator[Opened]:
                 state.database.close()
 
 
+def named_models(given: Sequence[str]) -> dict[str, Path]:
+    """Models from NAME=FOLDER.
+
+    Raises:
+        UserError: One is written in another way, or a name comes twice.
+    """
+    found: dict[str, Path] = {}
+    for one in given:
+        name, is_assignment, folder = one.partition("=")
+        if not is_assignment or not name or not folder or name in found:
+            raise UserError(
+                f"--model {one!r} is no NAME=FOLDER with a new name, expected such as small=models/small. Correct it."
+            )
+        found[name] = Path(folder)
+    return found
+
+
 def exists(database: str) -> bool:
     """Whether there is a database already; one that is named by URL is expected to be there."""
     return "://" in database or Path(database).is_file()
@@ -151,7 +171,15 @@ def listening_options(config: WebConfig) -> dict[str, Any]:
     """How uvicorn listens: one process, no log of its own, no guess about proxies."""
     tls = {"ssl_certfile": config.tls_certificate, "ssl_keyfile": config.tls_key} if config.tls_certificate else {}
     quiet = {"log_config": None, "access_log": False, "server_header": False, "proxy_headers": False, "workers": 1}
-    return {**quiet, **tls, "timeout_keep_alive": 15, "timeout_graceful_shutdown": 10, "limit_concurrency": 512}
+    return {
+        **quiet,
+        **tls,
+        "ws": "websockets-sansio",
+        "ws_max_size": 65536,
+        "timeout_keep_alive": 15,
+        "timeout_graceful_shutdown": 10,
+        "limit_concurrency": 512,
+    }
 
 
 def address_of(config: WebConfig) -> str:
@@ -163,13 +191,31 @@ def address_of(config: WebConfig) -> str:
     return f"{'https' if config.tls_certificate else 'http'}://{host}:{config.port}/"
 
 
-def serve(place: Place, config: WebConfig, *, is_demo: bool = False) -> None:
-    """Serves until interrupted."""
+def serve(
+    place: Place,
+    config: WebConfig,
+    *,
+    is_demo: bool = False,
+    models: Mapping[str, Path] | None = None,
+    n_workers: int = 1,
+) -> None:
+    """Serves until interrupted.
+
+    Args:
+        place: What is served.
+        config: Where and to whom.
+        is_demo: Whether sample raters and judgements are made.
+        models: Further models of the analyst's desk, by name.
+        n_workers: Processes that compute for it at once, at most.
+    """
+    from clinlens.desk.config import DeskConfig
+    from clinlens.desk.extension import desk
     from labeling.web.gate import log_to_stderr
 
     log_to_stderr()
     invitations = demonstration(place) if is_demo else []
-    with opened(place, config) as ready:
+    extensions = [desk(place.run, models, DeskConfig(n_workers=n_workers))] if place.run else []
+    with opened(place, config, extensions) as ready:
         click.echo(f"{ready.address}  (Ctrl-C ends)")
         if ready.setup_token:
             click.echo(f"To set up the review queue, once: {ready.address}setup/{ready.setup_token}")

@@ -137,17 +137,6 @@ FAMILIES = {
     "vit": VIT,
     "dinov2": DINOV2,
 }
-ENCODERS = frozenset({"bert", "roberta", "xlm-roberta", "electra", "modernbert"})
-
-TOWERS = {
-    "clip": "CLIPVisionModel",
-    "clip_vision_model": "CLIPVisionModel",
-    "siglip": "SiglipVisionModel",
-    "siglip_vision_model": "SiglipVisionModel",
-    "vit": "ViTModel",
-    "dinov2": "Dinov2Model",
-}
-"""Model types that read images → the class of transformers that is their vision tower alone."""
 WITHOUT_CLS = frozenset({"siglip", "siglip_vision_model"})
 
 

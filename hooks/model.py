@@ -11,8 +11,9 @@ import xxhash
 from safetensors import SafetensorError
 from torch import nn
 
-from hooks.architecture import ENCODERS, TOWERS, Family, family_of
+from hooks.architecture import Family, family_of
 from hooks.config import ModelConfig
+from hooks.model_types import ENCODERS, TOWERS
 from hooks.processor import PROCESSOR_FILES, ImageProcessor, load_processor
 from hooks.quantization import loading_options, refuse_broken_blocks
 from sae import artefact
@@ -168,7 +169,12 @@ def check_folder(folder: Path) -> None:
 
 @lru_cache(maxsize=1)
 def load(cfg: ModelConfig) -> LanguageModel:
-    """Loads a model and its tokenizer or image processor from a hub id or a local folder; the last one stays loaded.
+    """Loads a model as `load_afresh` does; the last one stays loaded."""
+    return load_afresh(cfg)
+
+
+def load_afresh(cfg: ModelConfig) -> LanguageModel:
+    """Loads a model and its tokenizer or image processor from a hub id or a local folder.
 
     Raises:
         UserError: The model is not to be had, not of a known family, or no fast tokenizer, or no image processor, lies

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from hooks.architecture import ENCODERS, TOWERS
+from hooks.model_types import ENCODERS, TOWERS
 
 WORDS = (
     "patient has fever and pain no cough given drug today . with without acute chronic history of the a "

@@ -12,12 +12,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from analysis.attribution.attention_function import Attention, attending, plain
+from analysis.attribution.caveats import CAVEATS
 from analysis.attribution.config import AttentionRolloutConfig, LastAttentionConfig
 from analysis.attribution.gradient import free
 from analysis.attribution.problem import Problem
 from analysis.attribution.scores import Scores
-
-CAVEAT = "Where the model looks, not what that does to the answer: it finds values and misses what negates them."
 
 
 class Seen(NamedTuple):
@@ -77,4 +76,4 @@ def told(problem: Problem, rows: Float[Tensor, "targets length"], method: str) -
     found[:, :n] = rows[:, :n].double().cpu()
     if problem.target.is_total:
         found = found.sum(0, keepdim=True)
-    return Scores(method, free(problem, found), problem.labels, caveat=CAVEAT)
+    return Scores(method, free(problem, found), problem.labels, caveat=CAVEATS[method])

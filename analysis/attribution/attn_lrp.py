@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from analysis.attribution.baseline import baseline_embeds
+from analysis.attribution.caveats import CAVEATS
 from analysis.attribution.config import AttnLRPConfig, GIMConfig
 from analysis.attribution.gradient import free
 from analysis.attribution.problem import Problem
@@ -26,13 +27,13 @@ from analysis.attribution.scores import Scores, completeness
 
 def attn_lrp(problem: Problem, cfg: AttnLRPConfig, seed: int) -> Scores:
     """Relevance by AttnLRP."""
-    caveat = "Rests on rules, not on what the model would do without a token: check with occlusion or resampling."
+    caveat = CAVEATS["attn_lrp"]
     return relevance(problem, cfg, Rules(), caveat)
 
 
 def gim(problem: Problem, cfg: GIMConfig, seed: int) -> Scores:
     """Relevance by GIM."""
-    caveat = "Rests on rules that look past self-repair: check with occlusion or resampling."
+    caveat = CAVEATS["gim"]
     return relevance(problem, cfg, Rules(is_activation_constant=False, temperature=cfg.temperature), caveat)
 
 

@@ -11,6 +11,7 @@ gradients" (arXiv:1906.10670).
 import numpy as np
 import torch
 
+from analysis.attribution.caveats import CAVEATS
 from analysis.attribution.config import ExpectedGradientsConfig
 from analysis.attribution.gradient import free
 from analysis.attribution.problem import Problem
@@ -39,5 +40,5 @@ def expected_gradients(problem: Problem, cfg: ExpectedGradientsConfig, seed: int
         tuple(completeness(float(total), raw[:, t]) for t, total in enumerate(totals)),
         terms={"standard_error": free(problem, draws.std(1) / np.sqrt(cfg.n_samples))},
         diagnostics={"n_samples": cfg.n_samples},
-        caveat="Noisy with few draws: look at the standard error.",
+        caveat=CAVEATS["expected_gradients"],
     )  # fmt: skip

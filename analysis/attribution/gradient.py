@@ -11,6 +11,7 @@ Source: Simonyan et al. 2014 (arXiv:1312.6034) for the length; Shrikumar et al. 
 import numpy as np
 from torch import Tensor
 
+from analysis.attribution.caveats import CAVEATS
 from analysis.attribution.config import GradientInputConfig, GradientNormConfig
 from analysis.attribution.problem import Problem
 from analysis.attribution.scores import Scores
@@ -19,14 +20,14 @@ from analysis.attribution.scores import Scores
 def gradient_norm(problem: Problem, cfg: GradientNormConfig, seed: int) -> Scores:
     """Length of the gradient."""
     _, found = problem.gradients(problem.embeds[None], lambda gradient: gradient.norm(dim=-1))
-    caveat = "Says where the answer is sensitive, not in which direction: it has no sign."
+    caveat = CAVEATS["gradient_norm"]
     return Scores("gradient_norm", free(problem, found[:, 0]), problem.labels, caveat=caveat)
 
 
 def gradient_input(problem: Problem, cfg: GradientInputConfig, seed: int) -> Scores:
     """Product of gradient and embedding."""
     _, found = problem.gradients(problem.embeds[None], lambda gradient: (gradient * problem.embeds.float()).sum(-1))
-    caveat = "Known evidence is found no better than by chance with this method: for comparison only."
+    caveat = CAVEATS["gradient_input"]
     return Scores("gradient_input", free(problem, found[:, 0]), problem.labels, caveat=caveat)
 
 

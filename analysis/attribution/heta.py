@@ -29,6 +29,7 @@ from analysis.attribution.attention import Seen, places, rollout, seen
 from analysis.attribution.attention_function import attending, plain
 from analysis.attribution.baseline import baseline_embeds
 from analysis.attribution.case import Unit
+from analysis.attribution.caveats import CAVEATS
 from analysis.attribution.config import HETAConfig
 from analysis.attribution.gradient import free
 from analysis.attribution.occlusion import batches
@@ -61,7 +62,7 @@ def heta(problem: Problem, cfg: HETAConfig, seed: int) -> Scores:
         "heta", free(problem, product), problem.labels,
         terms={name: free(problem, term) for name, term in terms.items()},
         diagnostics={"n_probes": cfg.n_probes, "curvature": cfg.curvature},
-        caveat="Without a sign; published figures of it contradict its released code, so trust the measured ones.",
+        caveat=CAVEATS["heta"],
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
+from analysis.attribution.caveats import CAVEATS
 from analysis.attribution.config import HiddenStateConfig
 from analysis.attribution.problem import Problem
 from analysis.attribution.scores import Scores
@@ -48,7 +49,7 @@ def hidden_state(problem: Problem, cfg: HiddenStateConfig, seed: int) -> Scores:
         diagnostics={
             "layer": layer, "is_high": buckets(strength, is_free).tolist(), "flow": found.strength.tolist(),
         },
-        caveat="How strongly a token is represented, not why the model answers: it knows nothing of the target.",
+        caveat=CAVEATS["hidden_state"],
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analysis.attribution.baseline import WARNINGS, baseline_embeds
+from analysis.attribution.caveats import CAVEATS
 from analysis.attribution.config import IntegratedGradientsConfig
 from analysis.attribution.gradient import free
 from analysis.attribution.problem import Problem
@@ -87,7 +88,7 @@ def integrated_gradients(problem: Problem, cfg: IntegratedGradientsConfig, seed:
         "n_steps": len(found.nodes.places), "is_converged": is_converged, "gaps": gaps,
         "baseline_warning": WARNINGS.get(cfg.baseline, ""),
     }  # fmt: skip
-    caveat = "Rests on the baseline, and on nodes fine enough: look at the uncorrected gap."
+    caveat = CAVEATS["integrated_gradients"]
     scores = free(problem, torch.from_numpy(shares.sum(1)))
     return Scores(
         "integrated_gradients", scores, problem.labels, tuple(raw), corrected, diagnostics=diagnostics, caveat=caveat

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from analysis.attribution.baseline import WARNINGS, baseline_embeds
 from analysis.attribution.case import Unit
+from analysis.attribution.caveats import CAVEATS
 from analysis.attribution.config import OcclusionConfig, UnitKind
 from analysis.attribution.problem import Problem
 from analysis.attribution.scores import Scores
@@ -28,7 +29,7 @@ def occlusion(problem: Problem, cfg: OcclusionConfig, seed: int) -> Scores:
     absent = baseline_embeds(problem, cfg.baseline, cfg.baseline_token)
     units = free_units(problem, cfg.unit)
     effects = problem.clean_scores.double().cpu() - replaced(problem, units, absent).double().cpu()
-    caveat = "The replaced text is none that anybody would write: part of a change may come from that."
+    caveat = CAVEATS["occlusion"]
     return Scores(
         "occlusion", spread(problem, units, effects.numpy()), problem.labels,
         diagnostics={"unit": cfg.unit, "n_units": len(units), "baseline_warning": WARNINGS.get(cfg.baseline, "")},

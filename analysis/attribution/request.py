@@ -1,44 +1,19 @@
-"""What is asked for, in plain words, and the problem it makes of a text."""
+"""The problem that a request makes of a text."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
-
-from pydantic import Field, PositiveInt
 
 from analysis.attribution import target as targets
 from analysis.attribution.case import Case
 from analysis.attribution.classifier import with_head
 from analysis.attribution.problem import Problem
 from analysis.attribution.target import Target
+from analysis.attribution.target_request import TargetRequest
 from hooks.model import LanguageModel
 from sae.base import SAE
-from sae.config import Settings
 from sae.errors import UserError
 
 OpenSAE = Callable[[str], SAE]
 """From a hook point to the autoencoder to take there."""
-
-
-class TargetRequest(Settings, frozen=True):
-    """What is to be explained: exactly one of a token, a continuation, a generated answer, a class or features."""
-
-    target: str | None = Field(default=None, description="The next token, with the space before it.")
-    continuation: str | None = Field(default=None, description="A text that could follow, token by token.")
-    generate: PositiveInt | None = Field(
-        default=None, description="What the model answers by itself, up to so many tokens."
-    )
-    class_name: str | None = Field(default=None, description="A class of a classifier.")
-    features: tuple[str, ...] = Field(
-        default=(), description="SAE features HOOK/INDEX of one hook point; several are one concept, their sum."
-    )
-    position: int | None = Field(
-        default=None, ge=0, description="Token at which features are explained; where they are strongest if unset."
-    )
-    contrast: str | None = Field(default=None, description="What could stand in the target's place.")
-    measure: Literal["log_odds", "log_prob", "logit"] = Field(
-        default="log_odds", description="Score of a token or class without a contrast."
-    )
-    total: bool = Field(default=False, description="Explain the sum over an answer's tokens, not each.")
 
 
 def problem_of(

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from analysis.attribution.case import Unit
+from analysis.attribution.caveats import CAVEATS
 from analysis.attribution.config import ResamplingConfig
 from analysis.attribution.occlusion import batches, free_units, spread
 from analysis.attribution.problem import Problem
@@ -38,7 +39,7 @@ def resampling(problem: Problem, cfg: ResamplingConfig, seed: int) -> Scores:
         "resampling", spread(problem, units, changes.mean(1)), problem.labels,
         terms={"standard_error": spread(problem, units, errors)},
         diagnostics={"unit": cfg.unit, "n_units": len(units), "n_samples": cfg.n_samples},
-        caveat="Depends on what is drawn: tokens of the same kind need not be as likely.",
+        caveat=CAVEATS["resampling"],
     )  # fmt: skip
 
 

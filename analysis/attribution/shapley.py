@@ -12,6 +12,7 @@ import numpy as np
 
 from analysis.attribution.ablation import coalitions
 from analysis.attribution.baseline import WARNINGS, baseline_embeds
+from analysis.attribution.caveats import CAVEATS
 from analysis.attribution.config import ShapleyConfig
 from analysis.attribution.occlusion import free_units, spread
 from analysis.attribution.problem import Problem
@@ -35,7 +36,7 @@ def shapley(problem: Problem, cfg: ShapleyConfig, seed: int) -> Scores:
         "shapley", raw, problem.labels, tuple(completeness(t, raw[:, i]) for i, t in enumerate(totals)),
         terms={"standard_error": spread(problem, units, errors)},
         diagnostics={"unit": cfg.unit, "n_units": len(units), "baseline_warning": WARNINGS.get(cfg.baseline, "")},
-        caveat="Adds up exactly whatever the number of orders; the standard error says how far single values are settled.",
+        caveat=CAVEATS["shapley"],
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from analysis.attribution.ablation import coalitions
 from analysis.attribution.baseline import WARNINGS, baseline_embeds
+from analysis.attribution.caveats import CAVEATS
 from analysis.attribution.config import SurrogateConfig
 from analysis.attribution.occlusion import free_units, spread
 from analysis.attribution.problem import Problem
@@ -43,7 +44,7 @@ def surrogate(problem: Problem, cfg: SurrogateConfig, seed: int) -> Scores:
             "unit": cfg.unit, "n_units": len(units), "r_squared": explained,
             "baseline_warning": WARNINGS.get(cfg.baseline, ""),
         },
-        caveat="A linear model: look at its R², and do not trust it where units act together, as a negation and its finding do.",
+        caveat=CAVEATS["surrogate"],
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from analysis.attribution.request import TargetRequest
+from analysis.attribution.target_request import TargetRequest
 from sae.config import Settings
 from sae.errors import UserError
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from analysis.attribution.config import DEFAULT
 from analysis.attribution.inseq_format import exported
-from analysis.attribution.request import TargetRequest
+from analysis.attribution.target_request import TargetRequest
 from clinlens import config as configs
 from clinlens.attribution import page
 from clinlens.attribution.attribute import Options, attribute_cases, method_settings, summary

@@ -71,6 +71,12 @@ def roles_of(conn: Connection, user_id: str, project_id: str) -> frozenset[str]:
     )
 
 
+def roles_anywhere(conn: Connection, user_id: str) -> frozenset[str]:
+    """What a person is now in one project or another."""
+    query = select(role_grant.c.role).where(role_grant.c.user_id == user_id, *valid(conn))  # type: ignore[arg-type]
+    return frozenset(conn.execute(query).scalars())
+
+
 def members(conn: Connection, project_id: str) -> dict[str, frozenset[str]]:
     """Everybody in a project: user id → roles."""
     found: dict[str, set[str]] = {}

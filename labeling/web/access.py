@@ -3,6 +3,7 @@
 - `public`: anybody, signed in or not.
 - `anyone`: whoever is signed in.
 - `administrator`: accounts, invitations, projects; no role in a project comes with it.
+- `desk`: who is analyst, lead or senior in some project, or administrator; anybody on loopback while nobody has an account.
 - `lead`, `rater`, `senior`, `analyst`: in the project that the path leads to. A round, an item, an assignment and a codebook
   lead to theirs; an assignment only to its own rater.
 
@@ -17,9 +18,10 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIWebSocketRoute
 from sqlalchemy import Connection, select
 from starlette.datastructures import FormData
+from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute
 
 from labeling.database import accounts, roles, schema, sessions
@@ -29,9 +31,10 @@ from labeling.web.replies import Reply, key_of
 from labeling.web.state import State
 from labeling.web.visit import Visit
 
-Right = Literal["public", "anyone", "administrator", "lead", "rater", "senior", "analyst"]
+Right = Literal["public", "anyone", "administrator", "desk", "lead", "rater", "senior", "analyst"]
 Kind = Literal["project", "round", "item", "assignment", "codebook"]
 IN_A_PROJECT = frozenset({"lead", "rater", "senior", "analyst"})
+AT_THE_DESK = frozenset({"lead", "senior", "analyst"})
 UNKNOWN = "There is no such thing, or none that you may know of."
 
 
@@ -44,7 +47,7 @@ class Allow:
         self.rights, self.unblinds = frozenset(rights), unblinds
         self.of: Kind | None = of
 
-    def __call__(self, request: Request) -> Visit | None:
+    def __call__(self, request: HTTPConnection) -> Visit | None:
         """The visit; None of somebody who is not signed in, where that is allowed.
 
         Raises:
@@ -54,19 +57,24 @@ class Allow:
         visit = find_visit(request, state)
         request.state.visit = visit
         if "public" not in self.rights:
+            if visit is None and "desk" in self.rights and state.is_open_house:
+                return None
             if visit is None:
                 raise Refusal(401, "not_signed_in", "You are not signed in, or your session has ended. Sign in.")
             refuse_without_token(request, visit)
             visit = self.let_in(request, visit, state)
             request.state.visit = visit
             refuse_without_second_factor(request, visit, state)
-            refuse_repeat(request, visit, state)
+            if "desk" not in self.rights:  # its writes have a key of their own, or may be repeated
+                refuse_repeat(request, visit, state)
         return visit
 
     def let_in(self, request: Request, visit: Visit, state: State) -> Visit:
         """The visit with its project and roles, if one of them is allowed."""
         if self.of is not None:
             visit = in_project(visit, self.of, request.path_params[f"{self.of}_id"])
+        if "desk" in self.rights and is_at_the_desk(visit):
+            return visit
         mine = {"anyone", *visit.roles, *(["administrator"] if visit.user.is_administrator else [])}
         if mine.isdisjoint(self.rights):
             raise Refusal(403, "not_allowed", "This is not for your role. Ask the lead of the project.")
@@ -75,7 +83,7 @@ class Allow:
         return visit
 
 
-def find_visit(request: Request, state: State) -> Visit | None:
+def find_visit(request: HTTPConnection, state: State) -> Visit | None:
     """The visit of a session's cookie."""
     token = request.cookies.get(state.config.cookie)
     if not token or state.database is None:
@@ -90,6 +98,26 @@ def find_visit(request: Request, state: State) -> Visit | None:
             sessions.touch(conn, session.actor)
             session = sessions.find_session(conn, token) or session
     return Visit(user, session, state.database, state.report is not None, state.database.now())
+
+
+def is_at_the_desk(visit: Visit) -> bool:
+    """Whether somebody analyses, leads or adjudicates somewhere, or administers the server."""
+    if visit.user.is_administrator:
+        return True
+    with visit.database.read() as conn:
+        return not AT_THE_DESK.isdisjoint(roles.roles_anywhere(conn, visit.user.id))
+
+
+def still_rates(visit: Visit) -> bool:
+    """Whether somebody rates in a round of any project that is not closed, so that labels must not be shown to them."""
+    round_, rater = schema.round_, schema.round_rater
+    query = (
+        select(round_.c.id)
+        .join(rater, rater.c.round_id == round_.c.id)
+        .where(rater.c.user_id == visit.user.id, round_.c.state != "closed")
+    )
+    with visit.database.read() as conn:
+        return conn.execute(query.limit(1)).first() is not None
 
 
 def in_project(visit: Visit, kind: Kind, object_id: str) -> Visit:
@@ -149,20 +177,20 @@ def project_of(conn: Connection, kind: Kind, object_id: str, user_id: str) -> st
     return conn.execute(query).scalar_one_or_none()
 
 
-def refuse_without_token(request: Request, visit: Visit) -> None:
+def refuse_without_token(request: HTTPConnection, visit: Visit) -> None:
     """Refuses a change that comes without the session's token, in a header or in the form.
 
     Raises:
         Refusal: It is missing or another session's.
     """
-    if request.method in SAFE:
+    if request.scope.get("method", "GET") in SAFE:  # a socket's origin was looked at by the gate
         return
     given = request.headers.get("x-csrf-token") or str(request.state.form.get("csrf", ""))
     if not hmac.compare_digest(given.encode(), visit.session.csrf.encode()):
         raise Refusal(403, "csrf", "The page is older than your session. Go back, load it again and repeat.")
 
 
-def refuse_without_second_factor(request: Request, visit: Visit, state: State) -> None:
+def refuse_without_second_factor(request: HTTPConnection, visit: Visit, state: State) -> None:
     """Where one-time codes are required, leads to their setting-up first.
 
     Raises:
@@ -176,14 +204,14 @@ def refuse_without_second_factor(request: Request, visit: Visit, state: State) -
         raise Refusal(403, "second_factor", "Set up one-time codes first: see your account page at /account.")
 
 
-def refuse_repeat(request: Request, visit: Visit, state: State) -> None:
+def refuse_repeat(request: HTTPConnection, visit: Visit, state: State) -> None:
     """Asks every write by the API for a key, and answers a repeat as before.
 
     Raises:
         Refusal: The key is missing, or was used for another request.
         Reply: The same was asked before.
     """
-    if request.method in SAFE or not request.url.path.startswith("/api/"):
+    if not isinstance(request, Request) or request.method in SAFE or not request.url.path.startswith("/api/"):
         return
     key = key_of(request)
     if key is None:
@@ -214,7 +242,7 @@ def version_of(request: Request) -> int:
 
 def rights_of(route: BaseRoute) -> Allow | None:
     """Who may use a route; None if nobody said."""
-    return allow_in(route.dependant) if isinstance(route, APIRoute) else None
+    return allow_in(route.dependant) if isinstance(route, APIRoute | APIWebSocketRoute) else None
 
 
 def allow_in(dependant: Dependant) -> Allow | None:
@@ -238,8 +266,10 @@ def refuse_unguarded(routers: Iterable[APIRouter]) -> None:
         raise RuntimeError(f"routes without Allow: {unguarded}")
 
 
-async def read_form(request: Request) -> Any:
+async def read_form(request: HTTPConnection) -> Any:
     """Reads a posted form once, before it is known who sent it: its token is among the fields."""
+    if not isinstance(request, Request):
+        return None
     kind = request.headers.get("content-type", "")
     is_form = kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data"))
     has_form = is_form and request.method == "POST"

@@ -52,11 +52,14 @@ class Gate:
         self.throttle = Throttle(config.requests_per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         scope = self.as_the_proxy_says(scope)
         started = time.perf_counter()
+        if scope["type"] == "websocket":
+            await self.connect(scope, receive, send, started)
+            return
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -69,6 +72,15 @@ class Gate:
             await refuse(*refusal, send_with_headers)
         else:
             await self.app(scope, bounded(receive, self.config.max_body_bytes), send_with_headers)
+
+    async def connect(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
+        """A socket: looked at once, when it is opened. Browsers let any site open one, so its origin must be ours."""
+        refusal = self.refusal(scope | {"method": "WEBSOCKET"})
+        self.record(scope | {"method": "WEBSOCKET"}, refusal[0] if refusal else 101, started)
+        if refusal is None:
+            await self.app(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})
 
     def as_the_proxy_says(self, scope: Scope) -> Scope:
         """The scope with what a declared proxy says of it, and without what anybody else says of themselves."""
@@ -136,6 +148,7 @@ def is_foreign(headers: Headers, scheme: str, host: str) -> bool:
 
     With `Referrer-Policy: no-referrer` a form's `Origin` is `null`, so that it decides only where the first is missing.
     """
+    scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
         return site != "same-origin"

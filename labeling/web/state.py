@@ -47,6 +47,11 @@ class State:
         """Whether somebody can sign in."""
         return self.database is not None and not self.setup_sha256
 
+    @property
+    def is_open_house(self) -> bool:
+        """Whether this machine alone can reach it and nobody has an account: then nothing asks who one is."""
+        return self.config.is_loopback and not self.has_accounts
+
     def look(self) -> str | None:
         """Finds out whether there is an administrator; if not, gives the token that makes one."""
         if self.database is not None:

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from hooks import passage
-from hooks.architecture import ENCODERS, family_of, place_of
+from hooks.architecture import family_of, place_of
 from hooks.hook_points import EMBED, HookPoint
 from hooks.model import LanguageModel
+from hooks.model_types import ENCODERS
 from tests.tiny import SETTINGS, tiny_model, tiny_tokenizer
 
 DECODERS = [kind for kind in SETTINGS if kind.split("-")[0] not in ENCODERS]

@@ -10,8 +10,9 @@ from analysis.attribution import case as cases
 from analysis.attribution import target as targets
 from analysis.attribution.case import Case
 from analysis.attribution.problem import Problem
-from hooks.architecture import ENCODERS, LLAMA, family_of
+from hooks.architecture import LLAMA, family_of
 from hooks.model import LanguageModel
+from hooks.model_types import ENCODERS
 from tests.tiny import tiny_model, tiny_tokenizer
 
 TEXT = "patient has fever and pain . no cough given drug 7 today"
