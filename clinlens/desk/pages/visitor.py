@@ -7,4 +7,4 @@ from fastapi import Depends
 from labeling.web.access import Allow
 from labeling.web.visit import Visit
 
-Analyst = Annotated[Visit | None, Depends(Allow("public"))]
+Analyst = Annotated[Visit | None, Depends(Allow("desk"))]

@@ -40,21 +40,13 @@ function timeline(id, chain) {
     make("b", {}, `Turn ${turn + 1}`), " ", lastWords(one))))));
 }
 
-function lastWords(record) {
-  const said = record.input.turns?.at(-1)?.text ?? record.input.text;
+function lastWords({ input }) {
+  const last = partsOf(input).findLast((part) => part.role === "user"), said = last ? input.text.slice(last.start, last.end) : input.text;
   return said.length > 60 ? `… ${said.slice(-60)}` : said;
 }
 
-/** Where each turn's words lie in the text: [{role, start, end}], in order; none for a text without turns. */
-export function partsOf(input) {
-  let from = 0;
-  return (input.turns ?? []).flatMap(({ role, text }) => {
-    const start = input.text.indexOf(text, from);
-    if (start < 0 || !text) return [];
-    from = start + text.length;
-    return [{ role, start, end: from }];
-  });
-}
+/** Where each turn stands in the text, in order; a turn that the model's template changed is left out. */
+export const partsOf = (input) => (input.turns ?? []).filter((turn) => turn.start >= 0);
 
 function turnOf(parts, input, index) {
   const [start, end] = input.offsets?.[index] ?? [0, 0];

@@ -6,7 +6,7 @@ const at = (id, rest = "") => `/api/jobs/${encodeURIComponent(id)}${rest}`;
 const query = (given) => new URLSearchParams(Object.entries(given).filter(([, value]) => value !== "" && value !== null && value !== undefined));
 
 export const models = () => ask("GET", "/api/models");
-export const methods = (model) => ask("GET", `/api/methods?${query({ model })}`);
+export const methods = () => ask("GET", "/api/methods");
 export const tokens = (model, text) => ask("POST", "/api/tokens", { model, text });
 export const list = (given) => ask("GET", `/api/jobs?${query(given)}`);
 export const create = (job) => ask("POST", "/api/jobs", { client_uuid: newKey(), ...job });
@@ -22,7 +22,7 @@ export const compare = (left, right) => ask("GET", `/api/compare?${query({ left,
 export const counterfactuals = (id, edits) => ask("POST", at(id, "/counterfactuals"), { edits });
 export const sensitivity = (id) => ask("GET", at(id, "/sensitivity"));
 
-/** A part of a matrix: rows and columns half-open, level n reduced 2^n-fold by the largest magnitude. */
+/** A part of a matrix: rows and columns of a level, the last not included; level n is reduced 2ⁿ-fold by the largest magnitude. */
 export async function tile(address, rows, columns, level) {
   const answer = await fetch(`${address}?rows=${rows[0]}-${rows[1]}&cols=${columns[0]}-${columns[1]}&level=${level}`, { credentials: "same-origin", redirect: "error" });
   if (!answer.ok) throw new Refused(answer.status, (await answer.json()).error);

@@ -82,8 +82,8 @@ export class Matrix {
   }
 
   async fetch({ key, level, r, c }) {
-    const step = TILE * 2 ** level;
-    const rows = [r * step, Math.min(this.rows, (r + 1) * step)], columns = [c * step, Math.min(this.columns, (c + 1) * step)];
+    const [most, widest] = this.size(level);
+    const rows = [r * TILE, Math.min(most, (r + 1) * TILE)], columns = [c * TILE, Math.min(widest, (c + 1) * TILE)];
     try {
       const found = await fetchTile(this.address, rows, columns, level);
       this.tiles.set(key, found);

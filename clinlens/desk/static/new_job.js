@@ -8,7 +8,7 @@ import { keepTemplate, templates } from "./templates.js";
 const form = byId("job"), text = form.elements.text;
 const followed = new URLSearchParams(location.search).get("follow_up_of");
 const PREVIEW_WAIT_MS = 250, MOST_PREVIEWED = 1500;
-let models = [], methods = [], settings = null, waiting = null, asked = 0;
+let models = [], methods = [], usual = null, settings = null, waiting = null, asked = 0;
 
 function problem(words) {
   byId("problem").textContent = words;
@@ -24,25 +24,27 @@ function box(one, kind, remarks, isChecked) {
     make("small", { id: `${id}-more` }, remarks));
 }
 
+/** What is known of a model, in words. */
 function facts(model) {
-  const known = { kind: "", n_layers: "layers", d_model: "wide", n_parameters: "parameters", context_tokens: "tokens of context", vocabulary: "words" };
-  const parts = Object.entries(known).filter(([key]) => model[key]).map(([key, unit]) => `${typeof model[key] === "number" ? model[key].toLocaleString("en") : model[key]} ${unit}`.trim());
-  return parts.join(", ") || model.description || "";
+  if (model.problem) return model.problem;
+  const known = [["kind", ""], ["n_layers", " layers"], ["n_context_tokens", " tokens of context"], ["dtype", ""]];
+  const parts = known.filter(([key]) => model[key]).map(([key, unit]) => `${model[key].toLocaleString("en")}${unit}`);
+  return [...parts, model.is_run ? "this run’s, whose features can be explained" : "no features", model.has_chat_template ? "reads dialogues by its template" : ""].filter(Boolean).join(", ");
 }
 
-/** Whether a method can be applied to every chosen model, and to which it cannot. */
+/** The chosen models that a method does not work on, with the reason. */
 function misfits(method) {
-  const supports = method.supports ?? {};
-  return chosen("models").filter((name) => (Array.isArray(supports) ? !supports.includes(name) : supports[name] === false || typeof supports[name] === "string"));
+  return chosen("models").filter((name) => method.models[name]?.is_supported === false).map((name) => `not for ${name}: ${method.models[name].reason}`);
 }
 
 function showMethods() {
   const were = new Set(chosen("methods"));
   const list = methods.map((one) => {
-    const lacking = misfits(one), node = box(one, "method", "", were.has(one.name) || (!were.size && one.is_default));
+    const lacking = misfits(one), node = box(one, "method", "", were.has(one.name) || (!were.size && one.name === usual));
     node.querySelector("small").append(...[
-      lacking.length ? make("span", { class: "tag warn" }, `not for ${lacking.join(", ")}`) : chosen("models").length ? make("span", { class: "tag good" }, "fits") : null,
-      ` ${one.description ?? one.caveat ?? ""}`,
+      ...lacking.map((why) => make("span", { class: "misfit" }, why)),
+      !lacking.length && chosen("models").length ? make("span", { class: "tag good" }, "fits") : null,
+      ` ${one.description} `, make("em", {}, one.caveat),
     ].filter(Boolean));
     return node;
   });
@@ -65,7 +67,7 @@ async function preview() {
     if (number !== asked) return;
     const { tokens, is_special: special = [], n_tokens: n, n_context_tokens: most } = found;
     byId("preview").replaceChildren(...tokens.slice(0, MOST_PREVIEWED).map((token, i) => make("span", { class: special[i] ? "special" : null }, visible(token))), tokens.length > MOST_PREVIEWED ? ` … and ${tokens.length - MOST_PREVIEWED} more` : "");
-    say("count", `${n} tokens${most ? ` of ${most} that ${model} reads` : ""}${most && n > most ? ": too long; give a window in the API’s options, or shorten it" : ""}`);
+    say("count", `${n} tokens${most ? ` of ${most} that ${model} reads` : ""}${most && n > most ? ": too long for it: give a window under Options, or shorten the text" : ""}`);
     byId("count").classList.toggle("too-long", Boolean(most && n > most));
   } catch (error) {
     if (number === asked) say("count", error.message);
@@ -78,7 +80,8 @@ function later() {
 }
 
 function target() {
-  const kind = form.elements.kind.value, value = form.elements[kind].value;
+  const kind = form.elements.kind.value, value = form.elements[kind]?.value;
+  if (kind === "same") return {};
   if (kind === "generate") return { generate: Number(value) || 16 };
   const found = kind === "features" ? { features: value.split(",").map((one) => one.trim()).filter(Boolean) } : { [kind]: value };
   if (form.elements.contrast.value && kind !== "features") found.contrast = form.elements.contrast.value;
@@ -96,7 +99,10 @@ function job() {
   };
 }
 
-const options = () => ({ seed: Number(form.elements.seed.value), priority: Number(form.elements.priority.value), settings: settings?.values() ?? {} });
+function options() {
+  const window = Number(form.elements.window.value);
+  return { seed: Number(form.elements.seed.value), priority: Number(form.elements.priority.value), settings: settings?.values() ?? {}, ...(window ? { window } : {}) };
+}
 
 /** Why it cannot be sent yet; empty if it can. */
 function lacking(made) {
@@ -104,7 +110,7 @@ function lacking(made) {
   if (!made.methods.length) return "No method is chosen, expected one or more. Choose one.";
   if (!text.value.trim()) return "The text is empty, expected what the model is to read. Write it.";
   const kind = form.elements.kind.value;
-  return kind !== "generate" && !form.elements[kind].value ? "What is explained is empty, expected a token, a continuation, a class or features. Write it." : "";
+  return !["generate", "same"].includes(kind) && !form.elements[kind].value ? "What is explained is empty, expected a token, a continuation, a class or features. Write it." : "";
 }
 
 let isSent = false;
@@ -133,20 +139,21 @@ for (const input of form.querySelectorAll(".target input:not([type=radio])")) in
 
 /** The turns so far, where it goes on from another job. */
 async function showTurns() {
-  const found = await jobs.results(followed), said = found.input.turns ?? [{ role: "user", text: found.input.text }];
+  const found = await jobs.results(followed), { text: whole, turns: parts = [] } = found.input;
+  const said = parts.length ? parts.filter((one) => one.start >= 0).map((one) => ({ role: one.role, text: whole.slice(one.start, one.end) })) : [{ role: "user", text: whole }];
   const turn = (role, words) => make("li", { class: role }, make("b", {}, role), " ", words);
   byId("turns").replaceChildren(...said.map((one) => turn(one.role, one.text)), ...found.results.slice(0, 1).map((one) => turn("assistant", one.output.text)));
   byId("earlier").hidden = false;
   byId("text-label").textContent = "Next question";
-  form.querySelector('[name="kind"][value="generate"]').checked = true;
-  form.elements.generate.value ||= 16;
-  return found;
+  byId("same").hidden = false;
+  form.querySelector('[name="kind"][value="same"]').checked = true;
 }
 
 async function begin() {
   const [allModels, allMethods] = await Promise.all([jobs.models(), jobs.methods()]);
   models = allModels.models;
   methods = allMethods.methods;
+  usual = allMethods.default;
   form.querySelector("#models .options-list").replaceChildren(...models.map((one, place) => box(one, "model", facts(one), place === 0)));
   byId("preview-model").replaceChildren(...models.map((one) => make("option", {}, one.name)));
   showMethods();
@@ -156,6 +163,7 @@ async function begin() {
     for (const input of form.querySelectorAll("#methods input")) input.checked = one.methods.includes(input.value);
     form.elements.seed.value = one.options.seed;
     form.elements.priority.value = one.options.priority;
+    form.elements.window.value = one.options.window ?? "";
     settings = settingsForm(byId("settings"), methods.filter((m) => one.methods.includes(m.name)), one.options.settings);
     count();
   }, byId("drop-template"));

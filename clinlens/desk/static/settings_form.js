@@ -6,7 +6,7 @@ import { make, words } from "./elements.js";
 export function settingsForm(place, methods, given) {
   const fields = [];
   place.replaceChildren(...methods.map((method) => {
-    const properties = Object.entries(method.settings?.properties ?? {}).filter(([name]) => name !== "method");
+    const properties = Object.entries(method.settings);
     const made = properties.map(([name, schema]) => ({ method: method.name, name, schema, input: inputFor(schema, given[method.name]?.[name]) }));
     fields.push(...made);
     return make("details", {}, make("summary", {}, `Settings of ${words(method.name)}`), made.map(({ name, schema, input }) => make("label", { class: "field" }, make("span", {}, words(name)), input, make("small", {}, schema.description ?? ""))));
