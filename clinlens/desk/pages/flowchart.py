@@ -67,6 +67,7 @@ class Lane(NamedTuple):
     x: float
     title: str
     error_mass: float | None
+    """Share of the activations' variance that no feature explains, where the concept is."""
     n_more: int
     """Features that found no room."""
     is_above_null: bool
@@ -106,20 +107,15 @@ def chart(record: dict[str, Any], *, with_labels: bool = True) -> Chart:
 
 
 def fates_of(layer: dict[str, Any]) -> dict[str, str]:
-    """Feature → what became of it, where it has no partner; a record has lists, or counts alone."""
-    found: dict[str, str] = {}
-    for fate in ("born", "vanished", "unmatched"):
-        listed = layer.get(fate)
-        for one in listed if isinstance(listed, list) else []:
-            found.setdefault(str(one), fate)
-    return found
+    """Feature → what became of it, where it has no partner before it, after it, or at all."""
+    return {node: fate for fate in ("born", "vanished", "unmatched") for node in layer[fate]}
 
 
 def lane_of(layer: dict[str, Any], x: float, n_more: int) -> Lane:
     """A layer's lane."""
-    counts = {fate: layer.get(fate) for fate in ("born", "vanished", "unmatched")}
-    said = [f"{len(v) if isinstance(v, list) else v} {fate}" for fate, v in counts.items() if v not in (None, [], 0)]
-    return Lane(x, f"layer {layer['layer']}", layer.get("error_mass"), n_more, bool(layer.get("is_above_null")), ", ".join(said))
+    said = [f"{len(layer[fate])} {fate}" for fate in ("born", "vanished", "unmatched") if layer[fate]]
+    left_over = (layer.get("error_mass") or {}).get("positive")
+    return Lane(x, f"layer {layer['layer']}", left_over, n_more, bool(layer["is_above_null"]), ", ".join(said))
 
 
 def node_of(one: dict[str, Any], x: float, y: float, fates: dict[str, str], with_labels: bool) -> Node:
@@ -128,7 +124,7 @@ def node_of(one: dict[str, Any], x: float, y: float, fates: dict[str, str], with
     firing = one.get("firing") or {}
     rates = " / ".join("–" if firing.get(side) is None else f"{100 * firing[side]:.0f} %" for side in ("positive", "negative"))
     auroc = "–" if one.get("auroc") is None else f"{one['auroc']:.3f}"
-    fate = fates.get(one["id"]) or fates.get(str(one["feature"])) or ""
+    fate = fates.get(one["id"], "")
     return Node(
         one["id"], anchor_of(one["id"]), x, y, f"{one['feature']}", f"{auroc} · {rates}", shares_of(label.get("distribution") or {}),
         bool(label.get("is_ambiguous")), bool(one.get("is_flagged")), fate,

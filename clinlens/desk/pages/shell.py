@@ -1,5 +1,6 @@
 """The desk's pages from templates: the review queue's layout and filters, with the desk's own addresses of files."""
 
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -18,13 +19,18 @@ def environment() -> Environment:
         loader=ChoiceLoader([PackageLoader("clinlens.desk"), PackageLoader("labeling.web")]), cache_size=100
     )
     made.globals = dict(made.globals) | {"asset": assets.address}
-    made.filters = dict(made.filters) | {"percent": percent, "signed": signed}
+    made.filters = dict(made.filters) | {"percent": percent, "signed": signed, "when": when}
     return made
 
 
 def percent(share: float | None) -> str:
     """A share of one as per cent; a dash where there is none."""
     return "–" if share is None else f"{shared.figure(100 * share)} %"
+
+
+def when(timestamp: str | None) -> str:
+    """A record's time to the minute."""
+    return f"{datetime.fromisoformat(timestamp).astimezone(UTC):%Y-%m-%d %H:%M} UTC" if timestamp else "–"
 
 
 def signed(value: float | None) -> str:

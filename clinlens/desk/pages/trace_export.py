@@ -40,21 +40,21 @@ def graph_node(one: dict[str, Any]) -> dict[str, Any]:
     firing = one.get("firing") or {}
     return {
         "node_id": one["id"], "jsNodeId": one["id"], "feature": one["feature"], "layer": str(one["layer"]), "ctx_idx": 0,
-        "feature_type": "residual stream sae", "clerp": label.get("consensus") or "", "influence": None,
+        "feature_type": "residual stream sae", "clerp": label.get("leading") or "", "influence": None,
         "activation": firing.get("positive"), "is_target_logit": False, "token_prob": 0, "run_idx": 0, "reverse_ctx_idx": 0,
     }  # fmt: skip
 
 
 def nodes_csv(trace: Trace) -> str:
     """Features, one a row."""
-    heads = ["node", "layer", "feature", "auroc", "auroc_low", "auroc_high", "firing_positive", "firing_negative", "consensus",
+    heads = ["node", "layer", "feature", "auroc", "auroc_low", "auroc_high", "firing_positive", "firing_negative", "leading_label",
              "n_raters", "entropy", "is_ambiguous", "is_flagged"]  # fmt: skip
     rows = []
     for one in trace.record["nodes"]:
         low, high = one.get("interval") or (None, None)
         firing, label = one.get("firing") or {}, one.get("label") or {}
         rows.append([one["id"], one["layer"], one["feature"], one.get("auroc"), low, high, firing.get("positive"),
-                     firing.get("negative"), label.get("consensus"), label.get("n_raters"), label.get("entropy"),
+                     firing.get("negative"), label.get("leading"), label.get("n_raters"), label.get("entropy"),
                      label.get("is_ambiguous"), one.get("is_flagged")])  # fmt: skip
     return table(heads, rows)
 

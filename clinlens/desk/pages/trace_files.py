@@ -9,7 +9,7 @@ from labeling.identifiers import sha256
 from sae.errors import UserError
 
 FOLDER = "traces"
-NAME = re.compile(r"[\w.-]{1,200}")
+NAME = re.compile(r"[\w-]{1,200}")
 CAVEAT = (
     "An audit of what can be read out of a model, no clinical validation: that a feature tells a concept apart does not show "
     "that the model reasons with it, and a label is what people read in a feature."
@@ -30,7 +30,8 @@ class Trace(NamedTuple):
 def listed(run: Path | None) -> list[Trace]:
     """Every trace of a run that can be read, by name."""
     folder = run / FOLDER if run else None
-    names = sorted(path.stem for path in folder.glob("*.json")) if folder and folder.is_dir() else []
+    paths = folder.glob("*.json") if folder and folder.is_dir() else []
+    names = sorted(path.stem for path in paths if "." not in path.stem)  # `….graph.json` lies beside each
     return [found for name in names if (found := read(run, name)) is not None]
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from clinlens.desk.pages import flowchart, ribbon, trace_export, trace_files
+from clinlens.desk.pages import ablation_plot, flowchart, ribbon, trace_export, trace_files
 from clinlens.desk.pages.shell import environment, page
 from clinlens.desk.pages.trace_files import Trace
 from clinlens.desk.pages.visitor import Analyst
@@ -70,7 +70,7 @@ def one(visit: Analyst, request: Request, trace_id: str, sha256: str = "") -> Re
         is_changed=bool(sha256) and not found.sha256.startswith(sha256), ribbon=ribbon.ribbon(found.record), chart=chart,
         kinds=flowchart.KINDS, n_hidden=flowchart.n_hidden(chart.edges), with_labels=with_labels, anchor=flowchart.anchor_of,
         strata=[(node, row) for node in found.record["nodes"] for row in node.get("protected") or []],
-        example_query=example_query(found.record),
+        example_query=example_query(found.record), plot=ablation_plot.plot((found.record.get("causality") or {}).get("ablation") or []),
     )  # fmt: skip
 
 

@@ -27,11 +27,21 @@ export function fromZero(values) {
 
 export const SCALES = { zero: fromZero, minmax: minMax };
 
-/** Formula 10: the mean of several methods' values. */
+/** Formula 10: the mean of several methods, each as shares of its own sum of magnitudes, since their units differ. */
 export function combined(all) {
   const found = new Float32Array(all[0].length);
-  for (const values of all) for (let i = 0; i < found.length; i += 1) found[i] += values[i] / all.length;
+  for (const values of all) {
+    let mass = 0;
+    for (const value of values) mass += Math.abs(value);
+    if (mass > 0) for (let i = 0; i < found.length; i += 1) found[i] += values[i] / mass / all.length;
+  }
   return found;
+}
+
+/** Weights of turns that fade with age: decay to the power of the turns that lie between, over their sum. */
+export function decayWeights(count, decay) {
+  const found = Array.from({ length: count }, (_, turn) => decay ** (count - 1 - turn)), sum = found.reduce((a, b) => a + b, 0);
+  return found.map((weight) => weight / sum);
 }
 
 /** Formula 11: the weighted sum over turns; what a turn has not yet is 0 there. */

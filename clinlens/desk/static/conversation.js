@@ -1,7 +1,7 @@
 // Follow-ups: the turns as a timeline, what each turn owes to the earlier ones, and importance summed over the turns.
 // Source: Kaiser (2025), formula 8 (the input of turn k holds all turns before it) and formula 11 (temporal aggregation).
 
-import { SCALES, temporal } from "./aggregation.js";
+import { SCALES, decayWeights, temporal } from "./aggregation.js";
 import { byId, figure, make, table, words } from "./elements.js";
 import * as jobs from "./jobs.js";
 import { TokenStrip } from "./token_strip.js";
@@ -76,10 +76,10 @@ function overTime(chain, stage) {
   const of = (record) => record.results.find((one) => one.method === method && one.model === stage.active[0].model)?.attribution.aggregated.token_importance.input ?? [];
   const turns = chain.map((record) => of(record).slice(0, shared(record.input.tokens, last.input.tokens)));
   const place = make("div", { class: "tokens-box" }), strip = new TokenStrip(place, last.input.tokens, { label: "Input tokens, importance summed over the turns" });
-  const value = make("output", {}, "1"), slider = make("input", { type: "range", min: 0, max: 1, step: 0.05, value: 1, "aria-label": "Fading of earlier turns" });
+  const value = make("output", {}, "0.5"), slider = make("input", { type: "range", min: 0, max: 1, step: 0.05, value: 0.5, "aria-label": "Fading of earlier turns" });
   const paint = () => {
     value.textContent = slider.value;
-    const weights = turns.map((_, turn) => Number(slider.value) ** (turns.length - 1 - turn)), sums = temporal(turns, weights);
+    const sums = temporal(turns, decayWeights(turns.length, Number(slider.value)));
     strip.paint([{ rgb: stage.active[0].colour.rgb, values: sums, intensities: SCALES.zero(sums) }]);
   };
   slider.addEventListener("input", paint);

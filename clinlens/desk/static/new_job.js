@@ -149,6 +149,20 @@ async function showTurns() {
   form.querySelector('[name="kind"][value="same"]').checked = true;
 }
 
+/** What a link to this form asks for: features, methods, a title. Never a text: addresses are kept in histories. */
+function prefill(given) {
+  if (given.get("title")) form.elements.title.value = given.get("title");
+  if (given.get("features")) {
+    form.elements.features.value = given.get("features");
+    form.querySelector('[name="kind"][value="features"]').checked = true;
+  }
+  if (given.get("methods")) {
+    const wanted = given.get("methods").split(",");
+    for (const input of form.querySelectorAll("#methods input")) input.checked = wanted.includes(input.value);
+    showMethods();
+  }
+}
+
 async function begin() {
   const [allModels, allMethods] = await Promise.all([jobs.models(), jobs.methods()]);
   models = allModels.models;
@@ -168,6 +182,7 @@ async function begin() {
     count();
   }, byId("drop-template"));
   byId("keep-template").addEventListener("click", () => keepTemplate(byId("template"), { models: chosen("models"), methods: chosen("methods"), options: options() }));
+  prefill(new URLSearchParams(location.search));
   if (followed) await showTurns();
   preview();
 }

@@ -167,14 +167,14 @@ export class Stage {
       const [first, last] = this.span(), own = this.strips[focus.side].tokens.slice(focus.first, focus.last + 1).map(visible).join("");
       say("focus-title", `${focus.side === "input" ? "From" : "To"} “${own.trim() || own}”`);
       const told = `${focus.side} token${first === last ? ` ${first}` : `s ${first}–${last}`}${this.isWhole ? "" : ", of which parts are still loading"}`;
-      say("focus-text", focus.isKept || focus.side ? `Summed over ${told}. Strongest: ${places.slice(0, 3).map((i) => `${visible(tokens[i]).trim()} ${figure(mean[i])}`).join(", ") || "none"}.` : "");
+      say("focus-text", `Summed over ${told}. Strongest: ${places.slice(0, 3).map((i) => `${visible(tokens[i]).trim()} ${figure(mean[i])}`).join(", ") || "none"}.`);
     }
     this.fill(places, tokens, all, mean);
   }
 
   /** The table is made once for each number of methods; while one hovers only its texts change. */
   fill(places, tokens, all, mean) {
-    const heads = ["token", ...this.active.map((one) => words(one.method)), ...(all.length > 1 ? ["mean"] : [])], key = heads.join("|");
+    const heads = ["token", ...this.active.map((one) => words(one.method)), ...(all.length > 1 ? ["mean share"] : [])], key = heads.join("|");
     if (this.tableKey !== key) {
       this.tableKey = key;
       const rows = Array.from({ length: 8 }, () => heads.map((_, place) => (place ? 0 : "")));

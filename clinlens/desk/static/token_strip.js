@@ -3,7 +3,7 @@
 import { blended, isDark } from "./colours.js";
 import { make, visible } from "./elements.js";
 
-const LEAST_RUN = 160, MOST_RUN = 400;
+const LEAST_RUN = 160, MOST_RUN = 400, LAZY_FROM = 600;
 let strips = 0;
 
 export class TokenStrip {
@@ -20,6 +20,7 @@ export class TokenStrip {
     place.replaceChildren(...runs(tokens).map(([from, to]) => make("div", { class: "run", role: "presentation" }, this.nodes.slice(from, to))));
     for (const [name, value] of Object.entries({ role: "listbox", tabindex: "0", "aria-label": label })) place.setAttribute(name, value);
     place.classList.add("strip");
+    place.classList.toggle("lazy", tokens.length > LAZY_FROM);
     this.listen();
   }
 
