@@ -144,7 +144,7 @@ class ServedModel:
     def first_of(self, *kinds: str) -> list[int]:
         """The id of the first kind of special token that there is; empty if none."""
         ids = [self.tokenizer.token_to_id(self.special[kind]) for kind in kinds if kind in self.special]
-        return ids[:1]
+        return [token_id for token_id in ids if token_id is not None][:1]
 
     def tokenise(self, text: str) -> Tokenised:
         """A text's tokens with BOS, or CLS and SEP, around them, as jobs read it; the last texts are remembered."""
@@ -159,7 +159,7 @@ class ServedModel:
         n_there = len(prefix) if encoded.ids[: len(prefix)] == prefix else 0
         ids = [*prefix, *encoded.ids[n_there:], *suffix]
         offsets = [*[(-1, -1)] * len(prefix), *encoded.offsets[n_there:], *[(-1, -1)] * len(suffix)]
-        names = [text[a:b] if a >= 0 else self.tokenizer.id_to_token(i) for i, (a, b) in zip(ids, offsets, strict=True)]
+        names = [text[a:b] if a >= 0 else str(self.tokenizer.id_to_token(i)) for i, (a, b) in zip(ids, offsets, strict=True)]
         flags = [a < 0 or i in self.special_ids for i, (a, _) in zip(ids, offsets, strict=True)]
         found = Tokenised(names, offsets, flags)
         with self.lock:

@@ -69,7 +69,7 @@ class Allow:
                 refuse_repeat(request, visit, state)
         return visit
 
-    def let_in(self, request: Request, visit: Visit, state: State) -> Visit:
+    def let_in(self, request: HTTPConnection, visit: Visit, state: State) -> Visit:
         """The visit with its project and roles, if one of them is allowed."""
         if self.of is not None:
             visit = in_project(visit, self.of, request.path_params[f"{self.of}_id"])

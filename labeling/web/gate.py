@@ -75,8 +75,9 @@ class Gate:
 
     async def connect(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
         """A socket: looked at once, when it is opened. Browsers let any site open one, so its origin must be ours."""
-        refusal = self.refusal(scope | {"method": "WEBSOCKET"})
-        self.record(scope | {"method": "WEBSOCKET"}, refusal[0] if refusal else 101, started)
+        named = {**scope, "method": "WEBSOCKET"}
+        refusal = self.refusal(named)
+        self.record(named, refusal[0] if refusal else 101, started)
         if refusal is None:
             await self.app(scope, receive, send)
         else:

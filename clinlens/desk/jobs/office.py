@@ -1,6 +1,7 @@
 """The office that takes jobs in: checks them, finds what is known already, queues the rest, and answers about them."""
 
 import asyncio
+import json
 import sqlite3
 import uuid
 from pathlib import Path
@@ -15,6 +16,7 @@ from clinlens.desk.jobs.pool import Pool
 from clinlens.desk.jobs.request import JobInput, JobOptions, JobRequest, check_methods, refuse_unfit
 from clinlens.desk.jobs.results import Results
 from clinlens.desk.jobs.store import Family, NewTask, Store
+from clinlens.desk.kinds import Kinds
 from clinlens.desk.models import ServedModel
 from sae import artefact
 from sae.errors import UserError
@@ -38,6 +40,7 @@ class Office:
         self.store = Store(folder / "desk.db", self.notices.tell)
         self.results = Results(folder / "desk" / "results")
         self.pool = Pool(cfg, self.store, models, folder)
+        self.kinds = Kinds(self.pool, folder)
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begins to work."""
@@ -118,8 +121,6 @@ class Office:
 
     def edited(self, row: sqlite3.Row, given: JobInput, edit: dict[str, Any]) -> sqlite3.Row:
         """The job with another text; the same edit twice is the same job."""
-        import json
-
         options = JobOptions.model_validate_json(row["options"])
         body = given.model_dump(mode="json")
         request = JobRequest(

@@ -7,14 +7,20 @@ What is there (bodies and answers as in docs/desk.md):
 - results: `GET /api/jobs/{id}/results`, `GET /api/jobs/{id}/results/{i}/tiles?rows=a-b&cols=c-d&level=0`
 - models: `GET /api/models`, `GET /api/methods`, `POST /api/tokens`
 - sockets: `WS /api/ws/jobs/{id}?after=seq`
+- comparison: `GET /api/compare?left=JOB:i&right=JOB:j&scale=raw|share`
+- figures: `GET /api/jobs/{id}/metrics`, `GET /api/jobs/{id}/categories`
+- edits: `POST /api/jobs/{id}/counterfactuals`, `GET /api/jobs/{id}/sensitivity`
+- timeline: `GET /api/jobs/{id}/timeline?index=0&decay=0.5`
 
 Every result carries its own `input` (several models cut a text in different ways); the record's `input` is the first one's.
 """
 
 from fastapi.routing import APIRouter
 
-from clinlens.desk.routes import jobs, models, results, sockets
+from clinlens.desk.routes import comparison, edits, figures, jobs, models, results, sockets, timeline
 
 ROUTERS: tuple[APIRouter, ...] = tuple(
-    router for module in (jobs, results, models, sockets) for router in module.ROUTERS
+    router
+    for module in (jobs, results, models, sockets, comparison, figures, edits, timeline)
+    for router in module.ROUTERS
 )
