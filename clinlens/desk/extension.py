@@ -10,6 +10,7 @@ from clinlens import config as configs
 from clinlens.desk.config import DeskConfig
 from clinlens.desk.jobs.office import Office
 from clinlens.desk.models import served
+from clinlens.desk.pages import ROUTERS as PAGES
 from clinlens.desk.routes import ROUTERS
 from labeling.web.application import Extension
 
@@ -34,4 +35,4 @@ def desk(run: Path, models: Mapping[str, Path] | None = None, cfg: DeskConfig | 
     def stop(app: FastAPI) -> None:
         app.state.desk.close()
 
-    return Extension(ROUTERS, start, stop)
+    return Extension((*ROUTERS, *PAGES), start, stop)

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from clinlens.desk.pages import assets
 from clinlens.desk.pages.shell import page
-from clinlens.desk.pages.visitor import Analyst
+from clinlens.desk.routes.visitor import Analyst
 from labeling.web.errors import Refusal
 
 pages = APIRouter(include_in_schema=False)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from clinlens.desk.pages import ablation_plot, flowchart, ribbon, trace_export, trace_files
 from clinlens.desk.pages.shell import environment, page
 from clinlens.desk.pages.trace_files import Trace
-from clinlens.desk.pages.visitor import Analyst
+from clinlens.desk.routes.visitor import Analyst
 from labeling.web.access import UNKNOWN, still_rates
 from labeling.web.errors import Refusal
 from labeling.web.visit import Visit

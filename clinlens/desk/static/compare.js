@@ -35,7 +35,7 @@ async function load() {
   history.replaceState(null, "", `?left=${encodeURIComponent(left)}&right=${encodeURIComponent(right)}`);
   problem("");
   try {
-    const [found, ...records] = await Promise.all([jobs.compare(left, right), ...[left, right].map((one) => jobs.results(one.split(":")[0]))]);
+    const [found, ...records] = await Promise.all([jobs.compare(left, right, byId("units").value), ...[left, right].map((one) => jobs.results(one.split(":")[0]))]);
     shown = new Pair(found, records.map((record, i) => outcomesOf(record, () => shown?.came())[Number([left, right][i].split(":")[1])]));
   } catch (error) {
     problem(error.message);
@@ -71,17 +71,9 @@ class Pair {
 
   /** The tokens of the other result that were aligned with some of this one. */
   partners(side, from, first, last) {
-    const to = [];
-    for (const [l, r] of this.pairs(side)) {
-      const [mine, other] = from === 0 ? [l, r] : [r, l];
-      if (mine.some((place) => place >= first && place <= last)) to.push(...other);
-    }
+    const [mine, other] = from === 0 ? ["left", "right"] : ["right", "left"];
+    const to = this.found[side].units.filter((unit) => unit[mine].some((place) => place >= first && place <= last)).flatMap((unit) => unit[other]);
     return to.length ? [Math.min(...to), Math.max(...to)] : null;
-  }
-
-  /** Aligned groups of tokens: [[left places], [right places]]. */
-  pairs(side) {
-    return (this.found.alignment[side] ?? []).map((group) => (Array.isArray(group) ? group : [group.left, group.right]).map((places) => (Array.isArray(places) ? places : [places])));
   }
 
   paint() {
@@ -116,21 +108,29 @@ class Pair {
     this.repaint();
   }
 
+  /** The words of a unit of one side of the matrix. */
+  unit(side, place) {
+    const { text_left: left, text_right: right } = this.found[side].units[place], step = left === right || !right ? left : left ? `${left}|${right}` : right;
+    return `${place} ${visible(step)}`;
+  }
+
   showDifference() {
-    const { differential, rows = [], columns = [] } = this.found, matrix = Matrix.of(differential);
-    this.heatmap ??= new Heatmap(byId("heatmap"), { label: "Left minus right", onCell: (i, j) => say("cell", i === null ? "" : `${visible(rows[i] ?? String(i))} → ${visible(columns[j] ?? String(j))}: ${figure(matrix.at(i, j))}`) });
+    const { difference: { matrix: values, level, shape }, n_not_comparable: lost, agreement, stability } = this.found, matrix = Matrix.of(values, NaN), step = 2 ** level;
+    const name = (i, j) => `${this.unit("input", i * step)} → ${this.unit("output", j * step)}`;
+    this.heatmap = new Heatmap(byId("heatmap"), { label: "Left minus right", onCell: (i, j) => say("cell", i === null ? "" : `${name(i, j)}: ${figure(matrix.at(i, j))}`) });
     this.heatmap.show([{ matrix, rgb: PALETTE[0].rgb }], "zero", true);
-    say("difference-size", `${matrix.rows} × ${matrix.columns}`);
-    say("units", this.found.units ?? "");
-    const cells = differential.flatMap((row, i) => row.map((value, j) => [`${i} ${visible(rows[i] ?? "")}`, `${j} ${visible(columns[j] ?? "")}`, value])).sort((a, b) => Math.abs(b[2]) - Math.abs(a[2])).slice(0, 20);
-    byId("cell-table").replaceChildren(table("Largest differences", ["input", "output", "left minus right"], cells));
+    say("difference-size", `${shape[0]} × ${shape[1]} common units`);
+    say("remark-difference", `${level ? `Every ${step} × ${step} units are drawn as the one that differs most. ` : ""}${lost ? `${lost} cells stand on one side alone and are grey. ` : ""}Of the tokens’ importance: Spearman’s ρ ${figure(agreement.spearman)}, Kendall’s τ ${figure(agreement.kendall)}, ${figure(100 * (agreement.top_k_jaccard ?? 0))} % shared among the strongest ${agreement.k}; ${stability.moved === null ? "" : `${figure(100 * stability.moved)} % of it lies elsewhere.`}`);
+    const cells = values.flatMap((row, i) => row.map((value, j) => [i, j, value])).filter(([, , value]) => value !== null).sort((a, b) => Math.abs(b[2]) - Math.abs(a[2])).slice(0, 20);
+    byId("cell-table").replaceChildren(table("Largest differences", ["input", "output", "left minus right"], cells.map(([i, j, value]) => [this.unit("input", i * step), this.unit("output", j * step), value])));
+    byId("whole").hidden = true;
     byId("whole").onclick = () => { this.heatmap.look(); byId("whole").hidden = true; };
-    byId("heatmap").addEventListener("looked", () => { byId("whole").hidden = this.heatmap.isWhole; });
+    byId("heatmap").firstElementChild.addEventListener("looked", () => { byId("whole").hidden = this.heatmap.isWhole; });
   }
 
   showAlignment() {
-    const parts = ["input", "output"].map((side) => table(`Aligned ${side} tokens`, ["left", "right"], this.pairs(side).map((pair) => pair.map((places, i) => places.map((place) => visible(this.strips[i][side].tokens[place] ?? "")).join(" ") || "nothing"))));
-    byId("aligned").lastElementChild.replaceChildren(...parts);
+    const rows = (side) => this.found[side].units.map((unit) => [visible(unit.text_left) || "nothing", unit.text_right ? visible(unit.text_right) : "nothing", unit.is_changed ? "differs" : unit.left.length === 1 && unit.right.length === 1 ? "one to one" : `${unit.left.length} to ${unit.right.length}`]);
+    byId("aligned").lastElementChild.replaceChildren(...["input", "output"].map((side) => table(`Aligned ${side} tokens`, ["left", "right", "how"], rows(side))));
   }
 }
 

@@ -8,15 +8,16 @@ import { Live } from "./live.js";
 import { TokenStrip } from "./token_strip.js";
 
 /** The editor of one job. */
-export function editor(id, record, outcomes) {
+export function editor(id, outcomes) {
   const [first] = outcomes, tokens = first.input.tokens.slice(0, first.matrix.rows), edits = new Map();
   const chosen = make("ul", { class: "edits", "aria-label": "Edits" }), remark = make("p", { role: "status", class: "soft" }), made = make("div", {}), ranking = make("div", {});
   const place = make("div", { class: "tokens-box" });
   const strip = new TokenStrip(place, tokens, { label: "Tokens to edit: click one, or choose it with the arrow keys", onFocus: (from, _, isKept) => { if (isKept && from !== null) add(from); } });
+  const keep = make("input", { type: "checkbox" });
   strip.paint([{ rgb: first.colour.rgb, values: first.importance.input, intensities: SCALES.zero(first.importance.input) }]);
 
   function add(token) {
-    if (edits.has(token)) return;
+    if (edits.has(token) || first.input.is_special?.[token]) return;
     const input = make("input", { "aria-label": `In place of token ${token}, ${visible(tokens[token])}`, value: tokens[token], autocomplete: "off", spellcheck: "false" });
     const drop = make("button", { type: "button", class: "plain" }, "Leave as it is");
     const row = make("li", { class: "row middle" }, make("b", {}, `${token} ${visible(tokens[token])}`), " → ", input, drop);
@@ -30,15 +31,15 @@ export function editor(id, record, outcomes) {
     if (!list.length) { remark.textContent = "Nothing is changed yet: choose a token and write another in its place."; return; }
     remark.textContent = `${list.length} edit${list.length === 1 ? " is" : "s are"} under way …`;
     try {
-      const found = await jobs.counterfactuals(id, list);
-      (found.jobs ?? found).forEach((one, i) => follow(one.job_id ?? one, list[i]));
+      const found = await jobs.counterfactuals(id, { edits: list, index: first.index, keep_answer: keep.checked });
+      found.jobs.forEach((one) => follow(one.job_id, one.edit));
     } catch (error) {
       remark.textContent = error.message;
     }
   }
 
   function follow(jobId, edit) {
-    const section = make("section", {}, make("h3", {}, `${visible(tokens[edit.token])} → ${visible(edit.replacement)}`), make("p", { class: "soft", role: "status" }, "waiting …"));
+    const section = make("section", {}, make("h3", {}, `${visible(edit.was)} → ${visible(edit.replacement)}`), make("p", { class: "soft", role: "status" }, "waiting …"));
     made.prepend(section);
     new Live(jobId, async (state) => {
       if (["completed", "partial"].includes(state.status)) {
@@ -51,8 +52,7 @@ export function editor(id, record, outcomes) {
 
   async function rank() {
     try {
-      const found = await jobs.sensitivity(id), list = found.ranking ?? found;
-      ranking.replaceChildren(list.length ? sensitivities(list) : "");
+      ranking.replaceChildren(...sensitivities(await jobs.sensitivity(id)));
     } catch (error) {
       ranking.replaceChildren(make("p", { class: "soft" }, error.message));
     }
@@ -61,7 +61,7 @@ export function editor(id, record, outcomes) {
   const button = make("button", { type: "button", class: "primary" }, "Compute the edits");
   button.addEventListener("click", send);
   rank();
-  return [make("p", {}, "Each edit becomes a job of its own, with the same models, methods and seed."), place, chosen, make("div", { class: "row middle" }, button, remark), made, ranking];
+  return [make("p", {}, "Each edit becomes a job of its own, with the same models, methods and seed."), place, chosen, make("div", { class: "row middle" }, button, make("label", { class: "check" }, keep, "explain the original’s answer, so that scores can be compared"), remark), made, ranking];
 }
 
 function sideBySide(before, record, jobId) {
@@ -76,8 +76,11 @@ function sideBySide(before, record, jobId) {
     make("p", { class: "soft" }, `By ${words(after.method)}, each side on its own scale. `, make("a", { href: `/desk/jobs/${encodeURIComponent(jobId)}` }, "Open the edited job"))];
 }
 
-/** The ranking as the server gives it: numbers and short texts become columns. */
-function sensitivities(list) {
-  const heads = Object.keys(list[0]).filter((key) => !["job_id"].includes(key) && (list[0][key] === null || typeof list[0][key] !== "object"));
-  return table("Edits by how much they changed", heads.map(words), list.map((one) => heads.map((key) => (typeof one[key] === "string" ? visible(one[key]) : typeof one[key] === "boolean" ? (one[key] ? "yes" : "no") : one[key] ?? figure(null)))));
+/** What edits did, by model and method; and tokens by the change that taking them away makes, where a method measures that. */
+function sensitivities({ rankings, measured, n_waiting: waiting }) {
+  const name = (one) => `${words(one.method)}, ${one.model}`, job = (edit) => make("a", { href: `/desk/jobs/${encodeURIComponent(edit.job_id)}` }, `${visible(edit.was)} → ${visible(edit.replacement)}`);
+  const edited = rankings.filter((one) => one.effects.length).map((one) => table(`Edits by what they did: ${name(one)}`, ["edit", "change of the answer’s score", "answer", "importance that moved"],
+    one.effects.map((effect) => [job(effect.edit), effect.score_change, effect.is_answer_changed ? "another" : "the same", effect.moved === null ? "–" : `${figure(100 * effect.moved)} %`])));
+  const tokens = measured.map((one) => table(`Tokens by the change when they are replaced: ${name(one)}`, ["token", "change of the answer’s score"], one.tokens.slice(0, 20).map((token) => [`${token.token} ${visible(token.text)}`, token.score_change])));
+  return [...(edited.length || tokens.length ? [make("h3", {}, "Sensitivity")] : []), ...edited, ...tokens, ...(waiting ? [make("p", { class: "soft" }, `${waiting} edited job${waiting === 1 ? "" : "s"} not done yet.`)] : [])];
 }

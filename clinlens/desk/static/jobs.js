@@ -18,8 +18,9 @@ export const categories = (id) => ask("GET", at(id, "/categories"));
 export const cancel = (id) => ask("POST", at(id, "/cancel"), {});
 export const retry = (id) => ask("POST", at(id, "/retry"), {});
 export const change = (id, given) => ask("PATCH", at(id), given);
-export const compare = (left, right) => ask("GET", `/api/compare?${query({ left, right })}`);
-export const counterfactuals = (id, edits) => ask("POST", at(id, "/counterfactuals"), { edits });
+export const compare = (left, right, scale) => ask("GET", `/api/compare?${query({ left, right, scale })}`);
+export const counterfactuals = (id, asked) => ask("POST", at(id, "/counterfactuals"), asked);
+export const timeline = (id, index) => ask("GET", at(id, `/timeline?${query({ index })}`));
 export const sensitivity = (id) => ask("GET", at(id, "/sensitivity"));
 
 /** A part of a matrix: rows and columns of a level, the last not included; level n is reduced 2ⁿ-fold by the largest magnitude. */

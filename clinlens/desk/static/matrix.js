@@ -22,12 +22,12 @@ export class Matrix {
     this.top = Math.max(0, Math.ceil(Math.log2(Math.max(rows, columns) / 512)));
   }
 
-  /** A matrix whose values are here, as rows of numbers. */
-  static of(rows) {
+  /** A matrix whose values are here, as rows of numbers; what is none counts as 0, or as it is told. */
+  static of(rows, missing = 0) {
     const made = new Matrix(rows.length, rows[0]?.length ?? 0);
     made.eachTile(0, (r, c, box) => {
       const values = new Float32Array(box.rows * box.columns);
-      for (let i = 0; i < box.rows; i += 1) for (let j = 0; j < box.columns; j += 1) values[i * box.columns + j] = rows[box.row + i][box.column + j] ?? 0;
+      for (let i = 0; i < box.rows; i += 1) for (let j = 0; j < box.columns; j += 1) values[i * box.columns + j] = rows[box.row + i][box.column + j] ?? missing;
       made.tiles.set(`0/${r}/${c}`, { rows: box.rows, columns: box.columns, values });
     });
     return made;

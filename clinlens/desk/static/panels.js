@@ -21,10 +21,9 @@ export function methodsPanel(outcomes) {
 
 /** What the sum of scores leaves of what it should add up to, where the method claims that. */
 export function gap(outcome) {
-  const list = outcome.faithfulness.completeness ?? [];
+  const list = (outcome.faithfulness.completeness ?? []).map((one) => one.gap).filter((one) => one !== null && one !== undefined);
   if (!list.length) return "This method does not claim that its scores add up.";
-  const worst = list.reduce((a, b) => (Math.abs(b.gap ?? b.error ?? 0) > Math.abs(a.gap ?? a.error ?? 0) ? b : a));
-  return `Completeness gap ${figure(worst.gap ?? worst.error ?? null)}${worst.relative === undefined ? "" : ` (${figure(100 * worst.relative)} %)`}.`;
+  return `Completeness gap: ${figure(100 * Math.max(...list))} % of what the scores should add up to, at worst.`;
 }
 
 function agreement(outcomes) {
@@ -33,30 +32,23 @@ function agreement(outcomes) {
   return table("Of the ten strongest tokens of each, how many are shared", ["", ...outcomes.map((one) => words(one.method))], rows);
 }
 
-/** The server's measures as tables: groups of names and figures, or lists of such. */
-export function metricsPanel(found) {
-  return Object.entries(found).filter(([, value]) => value && typeof value === "object").map(([name, value]) => make("section", {}, make("h3", {}, words(name)), ...measures(name, value)));
-}
+const per = (value) => (value === null || value === undefined ? "–" : `${figure(100 * value)} %`);
 
-function measures(name, value) {
-  const list = Array.isArray(value) ? value : [value];
-  if (!list.length) return [make("p", { class: "soft" }, "Nothing to measure here.")];
-  if (list.every((one) => one !== null && typeof one === "object")) {
-    const flat = list.map((one) => flattened(one)), heads = [...new Set(flat.flatMap(Object.keys))];
-    return [table(words(name), heads.map(words), flat.map((one) => heads.map((head) => shown(one[head]))))];
-  }
-  return [make("p", {}, list.map(shown).join(", "))];
-}
-
-const shown = (value) => (typeof value === "number" || value === null || value === undefined ? value ?? null : typeof value === "boolean" ? (value ? "yes" : "no") : Array.isArray(value) ? value.map((one) => (typeof one === "number" ? figure(one) : String(one))).join(", ") : String(value));
-
-function flattened(value, before = "") {
-  const found = {};
-  for (const [key, inner] of Object.entries(value)) {
-    if (inner !== null && typeof inner === "object" && !Array.isArray(inner)) Object.assign(found, flattened(inner, `${before}${key} `));
-    else found[before + key] = inner;
-  }
-  return found;
+/** How focused, how stable and how aligned each result is, and how far methods agree. */
+export function metricsPanel({ results, agreement: pairs }) {
+  const name = (one) => `${words(one.method)}, ${one.model}`;
+  const concentration = results.flatMap((one) => ["input", "output"].map((side) => {
+    const found = one.concentration[side];
+    return [name(one), side, found.gini, found.entropy, found.n_effective, per(found.top_1), per(found.top_5), per(found.top_10)];
+  }));
+  const stable = results.filter((one) => one.stability).map((one) => [name(one), one.stability.spearman, per(one.stability.moved), String(one.stability.n_inputs)]);
+  const aligned = results.flatMap((one) => one.alignment.map((kind) => [name(one), `${words(kind.category)} (${kind.source})`, String(kind.n_tokens), per(kind.share_of_tokens), per(kind.share_of_mass), kind.enrichment, kind.auroc]));
+  return [
+    make("h3", {}, "Concentration"), table("How focused the importance is", ["result", "side", "Gini", "entropy", "effective tokens", "strongest 1 holds", "5 hold", "10 hold"], concentration),
+    make("h3", {}, "Stability"), stable.length ? table("Against similar inputs: those that were edited from this one", ["result", "rank correlation", "moved", "inputs"], stable) : make("p", { class: "soft" }, "Not known yet: it is measured on edited inputs, which are made below under “What if a token were another?”."),
+    make("h3", {}, "Agreement of methods"), pairs.length ? table("Methods on the same model", ["methods", "model", "Kendall’s τ", "Spearman’s ρ", "shared among the strongest"], pairs.map((one) => [one.methods.map(words).join(" – "), one.model, one.kendall, one.spearman, per(one.top_k_jaccard)])) : make("p", { class: "soft" }, "One method has none to agree with."),
+    make("h3", {}, "Alignment with kinds of tokens"), aligned.length ? table("What lies on each kind of token", ["result", "kind", "tokens", "of all tokens", "of importance", "enrichment", "AUROC"], aligned) : make("p", { class: "soft" }, "No kind is known of these tokens."),
+  ];
 }
 
 /** Every token with its importance by each method; and what the model thought at each step. */

@@ -86,9 +86,9 @@ function panels() {
   panel("metrics", async () => metricsPanel(await jobs.metrics(id)));
   panel("tokens", () => tokensPanel(shown));
   panel("origin", () => originPanel(shown, record));
-  panel("edits", () => editor(id, record, shown));
+  panel("edits", () => editor(id, shown));
   categoryFilter(stage, () => jobs.categories(id));
-  conversation(id, record, stage, panel).catch((error) => problem(error.message));
+  conversation(id, stage, panel).catch((error) => problem(error.message));
 }
 
 async function act(work) {
