@@ -159,7 +159,9 @@ class ServedModel:
         n_there = len(prefix) if encoded.ids[: len(prefix)] == prefix else 0
         ids = [*prefix, *encoded.ids[n_there:], *suffix]
         offsets = [*[(-1, -1)] * len(prefix), *encoded.offsets[n_there:], *[(-1, -1)] * len(suffix)]
-        names = [text[a:b] if a >= 0 else str(self.tokenizer.id_to_token(i)) for i, (a, b) in zip(ids, offsets, strict=True)]
+        names = [
+            text[a:b] if a >= 0 else str(self.tokenizer.id_to_token(i)) for i, (a, b) in zip(ids, offsets, strict=True)
+        ]
         flags = [a < 0 or i in self.special_ids for i, (a, _) in zip(ids, offsets, strict=True)]
         found = Tokenised(names, offsets, flags)
         with self.lock:

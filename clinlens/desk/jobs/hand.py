@@ -57,11 +57,13 @@ class Hand:
 
     def read(self, hear: Hear) -> None:
         """Passes on what the process says until it ends."""
-        for text in self.process.stdout or ():
-            try:
-                hear(self, json.loads(text))
-            except ValueError:
-                break  # half a line: it died while it spoke
+        assert self.process.stdout is not None  # noqa: S101 - a pipe was asked for
+        with self.process.stdout as lines:
+            for text in lines:
+                try:
+                    hear(self, json.loads(text))
+                except ValueError:
+                    break  # half a line: it died while it spoke
         self.process.wait()
         hear(self, None)
 
@@ -91,8 +93,11 @@ class Hand:
 
     def close(self) -> None:
         """Lets it end by itself."""
-        if self.process.stdin is not None:
+        try:
+            assert self.process.stdin is not None  # noqa: S101 - a pipe was asked for
             self.process.stdin.close()
+        except BrokenPipeError:
+            return  # it has ended, with an order unread
 
     def last_words(self, n_bytes: int = 4000) -> str:
         """The end of what its libraries wrote; Python's own words never go there."""

@@ -23,6 +23,8 @@ from clinlens.desk.models import ServedModel
 from sae import artefact
 from sae.errors import UserError
 
+BENCH = "clinlens.desk.jobs.bench"
+"""Module whose `Bench` does the work in a process."""
 PAUSE_S = 0.5
 MAX_FALSE_STARTS = 3
 DIED = {-9: "was killed (signal 9), as systems do when memory runs out", -11: "crashed (signal 11)"}
@@ -45,6 +47,7 @@ class Pool:
         self.inbox: queue.Queue[tuple[Hand | None, dict[str, Any] | None]] = queue.Queue()
         self.hands: dict[int, Hand] = {}
         self.errands: deque[Errand] = deque()
+        self.bench = BENCH
         self.n_started = self.n_false_starts = 0
         self.is_ending = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True, name="desk")
@@ -215,7 +218,7 @@ class Pool:
         """Starts a process."""
         self.n_started += 1
         setup = self.cfg.model_dump(mode="json") | {
-            "folder": str(self.folder), "results": str(self.folder / "desk" / "results")
+            "folder": str(self.folder), "results": str(self.folder / "desk" / "results"), "bench": self.bench
         }  # fmt: skip
         self.hands[self.n_started] = Hand(
             self.n_started, setup, self.logs, lambda hand, said: self.inbox.put((hand, said))

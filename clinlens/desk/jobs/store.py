@@ -83,8 +83,12 @@ class Store:
         self.local, self.turn = threading.local(), threading.RLock()
         self.connections: list[sqlite3.Connection] = []
         self.touched: set[str] = set()
-        with self.turn:
-            bring_up_to_date(self.connection, str(path))
+        try:
+            with self.turn:
+                bring_up_to_date(self.connection, str(path))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def connection(self) -> sqlite3.Connection:

@@ -1,10 +1,11 @@
 """A process that computes: `python -m clinlens.desk.jobs.worker SETUP`, orders in on stdin, words out on stdout.
 
-One JSON line each way. It loads torch, so that the server need not; it keeps models loaded; it says every second that it
-lives. When its stdin ends, so does it: no process outlives its server. What goes wrong is told by kind and place, never in
+One JSON line each way. Its bench loads torch, so that the server need not, and keeps models loaded. It says every second
+that it lives. When its stdin ends, so does it: no process outlives its server. What goes wrong is told by kind and place, never in
 an exception's own words, which could quote a note.
 """
 
+import importlib
 import json
 import os
 import queue
@@ -68,9 +69,7 @@ def main() -> None:
     threading.Thread(target=listen, args=(orders,), daemon=True).start()
     threading.Thread(target=beat, args=(line,), daemon=True).start()
     interruptible = Interruptible()
-    from clinlens.desk.jobs.bench import Bench
-
-    bench = Bench(setup)
+    bench = importlib.import_module(setup["bench"]).Bench(setup)
     line.say(type="ready", pid=os.getpid())
     while True:
         carry_out(bench, orders.get(), line, interruptible)
