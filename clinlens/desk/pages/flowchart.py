@@ -7,7 +7,9 @@ What has no partner is drawn as well: born, vanished and unmatched features, and
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-LANE, BOX, ROW, HEAD = 216, 148, 62, 46
+BOX, ROW, HEAD = 148, 62, 46
+NARROWEST, WIDEST, PAGE = 216, 320, 1290
+"""Of a lane; what a laptop's screen has room for."""
 MOST_NODES = 14
 """Of a lane in the picture; the table below it has all."""
 SHARES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -94,16 +96,17 @@ def chart(record: dict[str, Any], *, with_labels: bool = True) -> Chart:
     """
     layers = record["layers"]
     lanes, nodes = [], []
+    lane = min(WIDEST, max(NARROWEST, PAGE // max(1, len(layers))))
     for number, layer in enumerate(layers):
         mine = sorted((one for one in record["nodes"] if one["layer"] == layer["layer"]), key=lambda one: -(one.get("auroc") or 0))
         fates = fates_of(layer)
-        x = LANE * number + (LANE - BOX) / 2
+        x = lane * number + (lane - BOX) / 2
         nodes += [node_of(one, x, HEAD + ROW * row, fates, with_labels) for row, one in enumerate(mine[:MOST_NODES])]
         lanes.append(lane_of(layer, x, max(0, len(mine) - MOST_NODES)))
     places = {node.id: node for node in nodes}
     edges = [edge for one in record["edges"] for edge in edges_of(one, places)]
     deepest = max([node.y for node in nodes], default=HEAD)
-    return Chart(lanes, nodes, edges, max(1, LANE * len(layers)), int(deepest + ROW + 74))
+    return Chart(lanes, nodes, edges, max(1, lane * len(layers)), int(deepest + ROW + 74))
 
 
 def fates_of(layer: dict[str, Any]) -> dict[str, str]:

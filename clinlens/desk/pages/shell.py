@@ -18,7 +18,7 @@ def environment() -> Environment:
     made = shared.environment().overlay(
         loader=ChoiceLoader([PackageLoader("clinlens.desk"), PackageLoader("labeling.web")]), cache_size=100
     )
-    made.globals = dict(made.globals) | {"asset": assets.address}
+    made.globals = dict(made.globals) | {"asset": assets.address, "modules": assets.modules}
     made.filters = dict(made.filters) | {"percent": percent, "signed": signed, "when": when}
     return made
 

@@ -30,6 +30,11 @@ export function blended(inks, out = [0, 0, 0]) {
   return out;
 }
 
+/** What is left of red, green and blue under one ink, for 256 intensities: the same as above, reckoned once for pictures. */
+export function shadesOf(rgb) {
+  return Float32Array.from({ length: 768 }, (_, place) => 1 - STRENGTH * (Math.floor(place / 3) / 255) * (1 - rgb[place % 3] / 255));
+}
+
 const linear = (part) => (part <= 10 ? part / 3294.6 : ((part / 255 + 0.055) / 1.055) ** 2.4);
 const LINEAR = Float32Array.from({ length: 256 }, (_, part) => linear(part));
 

@@ -2,7 +2,7 @@
 //
 // The picture is painted when methods, view or tiles change; hovering paints only the cross over it, on a second canvas.
 
-import { blended, diverging } from "./colours.js";
+import { diverging, shadesOf } from "./colours.js";
 import { make, perFrame } from "./elements.js";
 import { TILE } from "./matrix.js";
 
@@ -14,7 +14,7 @@ export class Heatmap {
    * onCell(row, column) while the pointer moves, with nulls when it leaves; onPick when a cell is clicked.
    */
   constructor(place, { onCell = () => {}, onPick = () => {}, label = "Attribution matrix" } = {}) {
-    Object.assign(this, { onCell, onPick, label, layers: [], view: null, scale: "zero", isDifference: false, marks: {} });
+    Object.assign(this, { onCell, onPick, label, layers: [], view: null, scale: "zero", isDifference: false, isPainted: false, marks: {} });
     this.base = make("canvas", { class: "heat", role: "img", "aria-label": label });
     this.over = make("canvas", { class: "heat over", "aria-hidden": "true" });
     this.box = make("div", { class: "heat-box" }, this.base, this.over);
@@ -62,6 +62,17 @@ export class Heatmap {
     const picture = this.picture(level, box);
     pen.imageSmoothingEnabled = false;
     pen.drawImage(picture, left / step - box[2], top / step - box[0], (right - left) / step, (bottom - top) / step, 0, 0, width, height);
+    if (!this.isPainted && this.layers.every(({ matrix }) => matrix.range)) {
+      this.isPainted = true;
+      performance.mark("matrix-painted");
+      this.afterFirst?.();
+    }
+  }
+
+  /** Does something once there is a whole picture: what can wait until then. */
+  onFirst(work) {
+    this.afterFirst = work;
+    if (this.isPainted) work();
   }
 
   /** One pixel for each value of a level, in a part of it. */
@@ -70,16 +81,21 @@ export class Heatmap {
     const data = pen.createImageData(width, height), pixels = data.data;
     const fields = this.layers.map(({ matrix }) => field(matrix, level, [top, bottom, left, right]));
     const ranges = this.layers.map(({ matrix }) => rangeOf(matrix));
-    const inks = this.layers.map(({ rgb }) => [rgb, 0]), colour = [0, 0, 0];
-    for (let place = 0; place < width * height; place += 1) {
+    const shades = this.layers.map(({ rgb }) => shadesOf(rgb)), colour = [0, 0, 0];
+    for (let place = 0, at = 0; place < width * height; place += 1, at += 4) {
       const first = fields[0][place];
-      if (Number.isNaN(first)) colour.splice(0, 3, ...NOT_HERE);
-      else if (this.isDifference) diverging(first / (ranges[0].size || 1), colour);
-      else {
-        for (let i = 0; i < fields.length; i += 1) inks[i][1] = intensity(fields[i][place], ranges[i], this.scale);
-        blended(inks, colour);
+      if (first !== first) { pixels[at] = NOT_HERE[0]; pixels[at + 1] = NOT_HERE[1]; pixels[at + 2] = NOT_HERE[2]; } else if (this.isDifference) {
+        diverging(first / (ranges[0].size || 1), colour);
+        pixels[at] = colour[0]; pixels[at + 1] = colour[1]; pixels[at + 2] = colour[2];
+      } else {
+        let red = 255, green = 255, blue = 255;
+        for (let i = 0; i < fields.length; i += 1) {
+          const shade = shades[i], from = 3 * Math.round(255 * intensity(fields[i][place], ranges[i], this.scale));
+          red *= shade[from]; green *= shade[from + 1]; blue *= shade[from + 2];
+        }
+        pixels[at] = red; pixels[at + 1] = green; pixels[at + 2] = blue;
       }
-      pixels[4 * place] = colour[0]; pixels[4 * place + 1] = colour[1]; pixels[4 * place + 2] = colour[2]; pixels[4 * place + 3] = 255;
+      pixels[at + 3] = 255;
     }
     pen.putImageData(data, 0, 0);
     return picture;

@@ -15,6 +15,7 @@ export const status = (id) => ask("GET", at(id, "/status"));
 export const results = (id) => ask("GET", at(id, "/results"));
 export const metrics = (id) => ask("GET", at(id, "/metrics"));
 export const categories = (id) => ask("GET", at(id, "/categories"));
+export const log = (id) => ask("GET", at(id, "/log"));
 export const cancel = (id) => ask("POST", at(id, "/cancel"), {});
 export const retry = (id) => ask("POST", at(id, "/retry"), {});
 export const change = (id, given) => ask("PATCH", at(id), given);

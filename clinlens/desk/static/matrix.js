@@ -146,6 +146,11 @@ export class Matrix {
     }
   }
 
+  /** Asks for the coarsest level, which is all that a first picture needs. */
+  askWhole() {
+    this.eachTile(this.top, (r, c) => this.tile(this.top, r, c));
+  }
+
   /** One value, where it is here. */
   at(row, column) {
     const tile = this.tiles.get(`0/${Math.floor(row / TILE)}/${Math.floor(column / TILE)}`);

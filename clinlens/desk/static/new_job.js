@@ -145,6 +145,9 @@ async function showTurns() {
   byId("turns").replaceChildren(...said.map((one) => turn(one.role, one.text)), ...found.results.slice(0, 1).map((one) => turn("assistant", one.output.text)));
   byId("earlier").hidden = false;
   byId("text-label").textContent = "Next question";
+  const answered = new Set(found.results.map((one) => one.model));
+  for (const input of form.querySelectorAll("#models input")) input.checked = answered.has(input.value);
+  showMethods();
   byId("same").hidden = false;
   form.querySelector('[name="kind"][value="same"]').checked = true;
 }

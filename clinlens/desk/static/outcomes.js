@@ -26,7 +26,9 @@ export function outcomesOf(record, onTile = () => {}) {
 /** The matrix of a result: its numbers, or where its tiles are found. */
 export function matrixOf(attribution, onTile) {
   if (attribution.raw) return Matrix.of(attribution.raw);
-  return new Matrix(attribution.shape[0], attribution.shape[1], attribution.tiles.url, onTile);
+  const matrix = new Matrix(attribution.shape[0], attribution.shape[1], attribution.tiles.url, onTile);
+  matrix.askWhole();
+  return matrix;
 }
 
 export const modelsOf = (outcomes) => [...new Set(outcomes.map((one) => one.model))];

@@ -19,7 +19,7 @@ function problem(text) {
   byId("problem").hidden = !text;
 }
 
-function showState(state) {
+function showState(state, asked) {
   const { status, progress = 0, tasks = [] } = state;
   say("status", status);
   byId("status").className = `tag ${{ completed: "good", failed: "warn", partial: "warn" }[status] ?? ""}`;
@@ -31,12 +31,19 @@ function showState(state) {
   const left = state.eta_s ? `, about ${Math.ceil(state.eta_s)} s left` : "";
   say("progress-text", `${Math.round(100 * progress)} %${waiting}${left}`);
   if (tasks.length) byId("tasks").replaceChildren(table("Tasks", ["model", "method", "status", "seconds", "remark"], tasks.map((one) => [one.model, words(one.method), one.status, one.seconds ?? null, one.problem ?? ""])));
-  if (isFinal(status) && status !== "cancelled" && !stage) load();
+  if (isFinal(status) && tasks.some((one) => one.problem)) showLog();
+  if (isFinal(status) && status !== "cancelled" && !stage) load(asked);
 }
 
-async function load() {
+/** What went wrong, by kind and place; never in the words of the text. */
+async function showLog() {
+  const { lines } = await jobs.log(id).catch(() => ({ lines: [] }));
+  if (lines.length && !byId("log")) byId("tasks").append(make("details", { id: "log" }, make("summary", {}, "Log"), make("pre", { tabindex: 0 }, lines.map((line) => JSON.stringify(line)).join("\n"))));
+}
+
+async function load(asked = jobs.results(id)) {
   try {
-    record = await jobs.results(id);
+    record = await asked;
   } catch (error) {
     problem(error.message);
     return;
@@ -114,8 +121,10 @@ byId("export-dialog").addEventListener("click", (event) => {
 });
 
 act(async () => {
+  const asked = jobs.results(id); // most jobs that are looked at are done: what came out is asked for with the state
+  asked.catch(() => {});
   const state = await jobs.status(id);
   if (state.title) say("title", state.title);
-  showState(state);
-  if (!isFinal(state.status)) new Live(id, showState, (isUp) => say("link", isUp ? "" : "The connection is lost; trying again …"));
+  showState(state, asked);
+  if (!isFinal(state.status)) new Live(id, (found) => showState(found), (isUp) => say("link", isUp ? "" : "The connection is lost; trying again …"));
 });

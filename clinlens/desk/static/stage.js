@@ -6,6 +6,8 @@ import { byId, figure, make, perFrame, say, table, visible, words } from "./elem
 import { Heatmap } from "./heatmap.js";
 import { TokenStrip } from "./token_strip.js";
 
+const TOGETHER_MS = 120;
+/** Parts of a matrix that come within so long are drawn together, once there is a first picture. */
 const NOTHING = { side: null, first: null, last: null, isKept: false };
 
 export class Stage {
@@ -48,7 +50,7 @@ export class Stage {
     this.toggles();
     this.showMatrix();
     this.paint();
-    for (const one of this.outcomes) one.matrix.loadRest();
+    this.heatmap.onFirst(() => { for (const one of this.outcomes) one.matrix.loadRest(); });
   }
 
   strip(side, tokens, label, isSpecial) {
@@ -140,9 +142,13 @@ export class Stage {
 
   /** A part of a matrix came. */
   came() {
-    this.loaded();
-    this.heatmap.repaint();
-    if (!this.isWhole) this.repaint();
+    if (this.waiting) return;
+    this.waiting = setTimeout(() => {
+      this.waiting = null;
+      this.loaded();
+      this.heatmap.repaint();
+      if (!this.isWhole) this.repaint();
+    }, this.heatmap.isPainted ? TOGETHER_MS : 0);
   }
 
   cell(row, column) {

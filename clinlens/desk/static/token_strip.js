@@ -1,9 +1,9 @@
 // Tokens of a text, each on the colour of its scores. A list box: one stop for Tab, arrows within; hover, click and drag by pointer.
 
 import { blended, isDark } from "./colours.js";
-import { make, visible } from "./elements.js";
+import { make, perFrame, visible } from "./elements.js";
 
-const LEAST_RUN = 160, MOST_RUN = 400, LAZY_FROM = 600;
+const LEAST_RUN = 40, MOST_RUN = 120, LAZY_FROM = 600, MARGIN = 40;
 let strips = 0;
 
 export class TokenStrip {
@@ -37,6 +37,10 @@ export class TokenStrip {
     place.addEventListener("pointerdown", (event) => { this.dragFrom = event.target.place ?? null; });
     place.addEventListener("pointerup", (event) => this.picked(event.target.place));
     place.addEventListener("keydown", (event) => this.pressed(event));
+    place.addEventListener("scroll", perFrame(() => this.viewMoved()), { passive: true });
+    this.resized?.disconnect();
+    this.resized = new ResizeObserver(perFrame(() => this.viewMoved()));
+    this.resized.observe(place);
     place.addEventListener("blur", () => place.removeAttribute("aria-activedescendant"));
   }
 
@@ -105,12 +109,14 @@ export class TokenStrip {
   }
 
   /**
-   * Colours every token. layers: [{rgb, intensities, values}]; a negative value (of any layer) is marked below its token.
-   * Only what changed is touched, which is what makes hovering fast.
+   * Colours the tokens. layers: [{rgb, intensities, values}]; a negative value (of any layer) is marked below its token.
+   * Only what is in view and has changed is touched, which is what makes hovering fast; the rest follows when it is scrolled to.
    */
   paint(layers) {
+    this.layers = layers;
     const inks = layers.map(({ rgb }) => [rgb, 0]), colour = [255, 255, 255];
-    for (let index = 0; index < this.nodes.length; index += 1) {
+    this.view ??= this.inView();
+    for (let index = this.view[0]; index < this.view[1]; index += 1) {
       let isNegative = false;
       for (let i = 0; i < layers.length; i += 1) {
         inks[i][1] = layers[i].intensities[index] ?? 0;
@@ -125,6 +131,20 @@ export class TokenStrip {
       node.classList.toggle("on-dark", isDark(colour));
       this.painted[index] = key;
     }
+  }
+
+  /** The runs that can be seen now, as first and last token; the next ones with them, so that scrolling finds them coloured. */
+  inView() {
+    const { scrollTop: top, clientHeight: height } = this.place, runs = [...this.place.children];
+    if (!height || !this.place.isConnected) return [0, this.nodes.length];
+    const seen = runs.filter((run) => run.offsetTop < top + height + MARGIN && run.offsetTop + run.offsetHeight > top - MARGIN);
+    return seen.length ? [seen[0].firstChild.place, seen.at(-1).lastChild.place + 1] : [0, this.nodes.length];
+  }
+
+  /** What is in view has changed. */
+  viewMoved() {
+    this.view = null;
+    if (this.layers) this.paint(this.layers);
   }
 
   /** Frames the tokens first…last, and no others. */
@@ -151,7 +171,7 @@ function runs(tokens) {
   const found = [];
   let from = 0;
   for (let index = 0; index < tokens.length; index += 1) {
-    const length = index + 1 - from, ends = /\n/.test(tokens[index]) || (length > 2 * LEAST_RUN && /[.;]\s*$/.test(tokens[index]));
+    const length = index + 1 - from, ends = /\n/.test(tokens[index]) || (length > LEAST_RUN && /[.;]\s*$/.test(tokens[index]));
     if ((length >= LEAST_RUN && ends) || length >= MOST_RUN) { found.push([from, index + 1]); from = index + 1; }
   }
   if (from < tokens.length) found.push([from, tokens.length]);
