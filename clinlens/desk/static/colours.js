@@ -11,8 +11,8 @@ export const PALETTE = [
   { name: "grey", rgb: [110, 110, 110] },
 ];
 const STRENGTH = 0.78;
-/** Least luminance on which dark text still has a contrast of 4.5 : 1 (WCAG 2.2, 1.4.3), rounded up. */
-const DARK_BELOW = 0.22;
+/** Luminance at which black and white text have the same contrast, 4.58 : 1; WCAG 2.2 (1.4.3) asks for 4.5 : 1. */
+const DARK_BELOW = 0.179;
 
 export const colourOf = (place) => PALETTE[place % PALETTE.length];
 export const css = ([red, green, blue]) => `rgb(${red} ${green} ${blue})`;
