@@ -144,7 +144,7 @@ def test_every_page_is_accessible_asks_nobody_else_and_breaks_no_policy(desk: De
             for window in (strict, looked_into):
                 page = window.go(path)
                 if path == job_page:
-                    until(page, "document.querySelector('#category-mode').onchange && document.querySelector('#focus-table tbody')")
+                    until(page, "document.querySelector('#category-mode').onchange !== null && document.querySelector('#focus-table tbody')")
                     page.evaluate(opening)
                 until(page, is_ready)
             assert strict.page.evaluate("window.broken") is None
@@ -249,6 +249,7 @@ def test_a_large_matrix_comes_in_tiles_and_sums_as_the_whole_does(desk: Desk, br
         url = result["attribution"]["tiles"]["url"]
         row = np.frombuffer(desk.client.get(f"{url}?rows=5-6&cols=0-300").content, "<f4")
         assert told.startswith(f"{int(np.abs(row).argmax())} ")
+        page.locator("#heatmap").scroll_into_view_if_needed()
         box = page.locator("#heatmap canvas.over").bounding_box()
         page.mouse.move(box["x"] + 50, box["y"] + 50)
         page.mouse.down()
@@ -346,7 +347,7 @@ def test_an_edited_token_shows_both_attributions_and_a_ranking(desk: Desk, brows
 def test_kinds_of_tokens_are_highlighted_and_shown_alone(desk: Desk, browser: Any):
     with Window(browser, desk) as window:
         page = window.job(desk.small)
-        until(page, "document.getElementById('category-mode').onchange")
+        until(page, "document.getElementById('category-mode').onchange !== null")
         page.select_option("#category-mode", "highlight")
         until(page, "document.querySelectorAll('#category-list button').length > 1")
         chip = page.locator("#category-list button", has_text="symptom")
