@@ -3,7 +3,8 @@
     python -m benchmarks.desk_pages --json          under a minute; --quick measures fewer moves
 
 1. *Hover.* A job with a matrix of 512 × 512 and two methods, both shown. The pointer goes from token to token. Measured in the
-   page from the beginning of the pointer's event to the end of the frame that shows its row: sums, colours, table, style, layout, paint.
+   page from the beginning of the pointer's event to the end of the frame that shows its row: sums, colours, table, style,
+   layout, paint.
 2. *First view.* A job of 4,096 × 512, whose matrix comes in tiles. Measured from the beginning of the navigation to the frame
    after which the tokens have their colours and the picture of the whole matrix stands, with nothing in the browser's cache.
 
@@ -61,8 +62,8 @@ def hovered(browser: Any, place: Place, job_id: str, n_moves: int) -> list[list[
     page.evaluate(LISTEN)
     page.wait_for_timeout(500)
     boxes = page.evaluate(
-        "n => [...document.querySelectorAll('#input [role=option]')].slice(1, n + 1).map((one) => { const box = one.getBoundingClientRect();"
-        " return [box.x + box.width / 2, box.y + box.height / 2]; })",
+        "n => [...document.querySelectorAll('#input [role=option]')].slice(1, n + 1).map((one) => one.getBoundingClientRect())"
+        ".map((box) => [box.x + box.width / 2, box.y + box.height / 2])",
         n_moves,
     )
     visible = [(x, y) for x, y in boxes if y < 700]

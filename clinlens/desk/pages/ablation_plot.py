@@ -32,7 +32,10 @@ class Plot(NamedTuple):
 def plot(ablations: list[dict[str, Any]]) -> Plot:
     """Effects with their intervals, and the controls' effects as small strokes."""
     known = [one for one in ablations if one.get("effect") is not None]
-    values = [0.0, *(value for one in known for value in (one["effect"], *interval_of(one), *(one.get("controls") or [])))]
+    values = [
+        0.0,
+        *(value for one in known for value in (one["effect"], *interval_of(one), *(one.get("controls") or []))),
+    ]
     low, high = min(values), max(values)
     if high == low:
         low, high = low - 1, high + 1

@@ -98,7 +98,9 @@ def chart(record: dict[str, Any], *, with_labels: bool = True) -> Chart:
     lanes, nodes = [], []
     lane = min(WIDEST, max(NARROWEST, PAGE // max(1, len(layers))))
     for number, layer in enumerate(layers):
-        mine = sorted((one for one in record["nodes"] if one["layer"] == layer["layer"]), key=lambda one: -(one.get("auroc") or 0))
+        mine = sorted(
+            (one for one in record["nodes"] if one["layer"] == layer["layer"]), key=lambda one: -(one.get("auroc") or 0)
+        )
         fates = fates_of(layer)
         x = lane * number + (lane - BOX) / 2
         nodes += [node_of(one, x, HEAD + ROW * row, fates, with_labels) for row, one in enumerate(mine[:MOST_NODES])]
@@ -125,11 +127,13 @@ def node_of(one: dict[str, Any], x: float, y: float, fates: dict[str, str], with
     """A feature's box."""
     label = (one.get("label") or {}) if with_labels else {}
     firing = one.get("firing") or {}
-    rates = " / ".join("–" if firing.get(side) is None else f"{100 * firing[side]:.0f} %" for side in ("positive", "negative"))
+    rates = " / ".join(
+        "–" if firing.get(side) is None else f"{100 * firing[side]:.0f} %" for side in ("positive", "negative")
+    )
     auroc = "–" if one.get("auroc") is None else f"{one['auroc']:.3f}"
-    fate = fates.get(one["id"], "")
+    fate, shares = fates.get(one["id"], ""), shares_of(label.get("distribution") or {})
     return Node(
-        one["id"], anchor_of(one["id"]), x, y, f"{one['feature']}", f"{auroc} · {rates}", shares_of(label.get("distribution") or {}),
+        one["id"], anchor_of(one["id"]), x, y, f"{one['feature']}", f"{auroc} · {rates}", shares,
         bool(label.get("is_ambiguous")), bool(one.get("is_flagged")), fate,
     )  # fmt: skip
 

@@ -30,7 +30,13 @@ def graph(trace: Trace) -> dict[str, Any]:
         "node_threshold": None, "schema_version": 1,
         "info": {"generator": {"name": "clinlens"}, "caveat": CAVEAT, "sha256": trace.sha256, "model_hash": model.get("hash")},
     }  # fmt: skip
-    layout = {"pinnedIds": [one["node_id"] for one in nodes], "supernodes": [], "linkType": "both", "clickedId": "", "sg_pos": ""}
+    layout = {
+        "pinnedIds": [one["node_id"] for one in nodes],
+        "supernodes": [],
+        "linkType": "both",
+        "clickedId": "",
+        "sg_pos": "",
+    }
     return {"metadata": metadata, "qParams": layout, "nodes": nodes, "links": links}
 
 
@@ -62,7 +68,12 @@ def nodes_csv(trace: Trace) -> str:
 def edges_csv(trace: Trace) -> str:
     """Links, one a row, with each kind of evidence beside its null."""
     kinds = ("cosine", "coactivation", "causal")
-    heads = ["source", "target", *(f"{kind}{part}" for kind in kinds for part in ("", "_null_95")), "n_kinds_above_null"]
+    heads = [
+        "source",
+        "target",
+        *(f"{kind}{part}" for kind in kinds for part in ("", "_null_95")),
+        "n_kinds_above_null",
+    ]
     rows = [
         [edge["source"], edge["target"],
          *((edge.get(kind) or {}).get(part) for kind in kinds for part in ("value", "null_95")),
@@ -74,7 +85,17 @@ def edges_csv(trace: Trace) -> str:
 
 def layers_csv(trace: Trace) -> str:
     """Detectors at layers, one a row."""
-    heads = ["layer", "hook_point", "detector", "auroc", "auroc_low", "auroc_high", "auprc", "firing_coverage", "null_max_auroc_95"]
+    heads = [
+        "layer",
+        "hook_point",
+        "detector",
+        "auroc",
+        "auroc_low",
+        "auroc_high",
+        "auprc",
+        "firing_coverage",
+        "null_max_auroc_95",
+    ]
     rows = []
     for layer in trace.record["layers"]:
         for one in layer["detectors"]:

@@ -70,8 +70,13 @@ def one(visit: Analyst, request: Request, trace_id: str, sha256: str = "") -> Re
         is_changed=bool(sha256) and not found.sha256.startswith(sha256), ribbon=ribbon.ribbon(found.record), chart=chart,
         kinds=flowchart.KINDS, n_hidden=flowchart.n_hidden(chart.edges), with_labels=with_labels, anchor=flowchart.anchor_of,
         strata=[(node, row) for node in found.record["nodes"] for row in node.get("protected") or []],
-        example_query=example_query(found.record), plot=ablation_plot.plot((found.record.get("causality") or {}).get("ablation") or []),
+        example_query=example_query(found.record), plot=ablation_plot.plot(ablations_of(found.record)),
     )  # fmt: skip
+
+
+def ablations_of(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Effects that were measured; none where nothing was."""
+    return (record.get("causality") or {}).get("ablation") or []
 
 
 def example_query(record: dict[str, Any]) -> str:
@@ -118,7 +123,9 @@ def whole(trace: Trace) -> str:
 
 EXPORTS = {
     "trace.json": Export("application/json", whole, has_labels=True),
-    "graph.json": Export("application/json", lambda trace: json.dumps(trace_export.graph(trace), indent=1), has_labels=True),
+    "graph.json": Export(
+        "application/json", lambda trace: json.dumps(trace_export.graph(trace), indent=1), has_labels=True
+    ),
     "layers.csv": Export("text/csv", trace_export.layers_csv),
     "nodes.csv": Export("text/csv", trace_export.nodes_csv, has_labels=True),
     "edges.csv": Export("text/csv", trace_export.edges_csv),

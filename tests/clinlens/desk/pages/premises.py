@@ -55,7 +55,9 @@ def served(folder: Path) -> Iterator[Place]:
     with listening("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         app = application(folder, port)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws="websockets-sansio"))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws="websockets-sansio")
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         yield Place(app, f"http://127.0.0.1:{port}", folder)
@@ -67,7 +69,13 @@ def served(folder: Path) -> Iterator[Place]:
 def job(text: str = NOTE, methods: tuple[str, ...] = ("attn_lrp", "occlusion"), **more: Any) -> dict[str, Any]:
     """The body of a request for a job."""
     given = {"text": text, "generate": more.pop("generate", 6)}
-    return {"models": more.pop("models", ["clinic"]), "methods": list(methods), "input": given, "options": more.pop("options", {}), **more}
+    return {
+        "models": more.pop("models", ["clinic"]),
+        "methods": list(methods),
+        "input": given,
+        "options": more.pop("options", {}),
+        **more,
+    }
 
 
 def write_trace(run: Path) -> dict[str, Any]:
@@ -88,7 +96,7 @@ def write_trace(run: Path) -> dict[str, Any]:
         {
             "source": nodes[a]["id"], "target": nodes[b]["id"], "cosine": {"value": cosine, "null_95": 0.4},
             "coactivation": {"value": both, "null_95": 0.3}, "n_kinds_above_null": count,
-            "causal": None if effect is None else {"value": effect, "interval": [effect - 0.1, effect + 0.1], "null_95": 0.2, "n_units": 90},
+            "causal": effect_of(effect),
         }
         for a, b, cosine, both, effect, count in links
     ]  # fmt: skip
@@ -114,6 +122,15 @@ def write_trace(run: Path) -> dict[str, Any]:
     return record
 
 
+def effect_of(value: float | None) -> dict[str, Any] | None:
+    """A measured effect; None where none was measured."""
+    return (
+        None
+        if value is None
+        else {"value": value, "interval": [value - 0.1, value + 0.1], "null_95": 0.2, "n_units": 90}
+    )
+
+
 def detector(kind: str, auroc: float) -> dict[str, Any]:
     """One detector's figures."""
     return {
@@ -127,7 +144,8 @@ def node_of(node: str, layer: int, auroc: float, number: int) -> dict[str, Any]:
     """One feature; the second of a layer is labelled by nobody."""
     label = {
         "leading": "diagnosis", "distribution": {"diagnosis": 0.6, "medication": 0.4}, "n_raters": 3, "entropy": 0.67,
-        "consensus": {"diagnosis": 0.8, "medication": 0.2}, "is_ambiguous": True, "state": "rated", "words": [f"failing heart {HOSTILE}"],
+        "consensus": {"diagnosis": 0.8, "medication": 0.2}, "is_ambiguous": True, "state": "rated",
+        "words": [f"failing heart {HOSTILE}"],
     }  # fmt: skip
     strata = [
         {"attribute": "sex", "value": value, "auroc": 0.8, "interval": [0.7, 0.9], "firing": 0.3, "firing_interval": [0.2, 0.4],

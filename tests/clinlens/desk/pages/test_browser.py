@@ -95,7 +95,10 @@ class Window:
     def job(self, job_id: str) -> Any:
         """A job's page, with its result."""
         page = self.go(f"/desk/jobs/{job_id}")
-        until(page, "document.querySelectorAll('#input [role=option]').length > 0 && document.querySelector('#focus-table tbody')")
+        until(
+            page,
+            "document.querySelectorAll('#input [role=option]').length > 0 && document.querySelector('#focus-table tbody')",
+        )
         return page
 
     def __enter__(self) -> "Window":
@@ -122,7 +125,10 @@ def until(page: Any, expression: str, argument: Any = None) -> None:
 def module(page: Any, name: str, work: str, argument: Any = None) -> Any:
     """What a function makes of one of the page's modules."""
     address = page.evaluate("document.querySelector('script[type=module]').src").rsplit("/", 1)[0]
-    return page.evaluate(f"async ([address, argument]) => {{ const found = await import(address); return ({work})(found, argument); }}", [f"{address}/{name}", argument])
+    return page.evaluate(
+        f"async ([address, argument]) => {{ const found = await import(address); return ({work})(found, argument); }}",
+        [f"{address}/{name}", argument],
+    )
 
 
 def test_every_page_is_accessible_asks_nobody_else_and_breaks_no_policy(desk: Desk, browser: Any):
@@ -144,11 +150,16 @@ def test_every_page_is_accessible_asks_nobody_else_and_breaks_no_policy(desk: De
             for window in (strict, looked_into):
                 page = window.go(path)
                 if path == job_page:
-                    until(page, "document.querySelector('#category-mode').onchange !== null && document.querySelector('#focus-table tbody')")
+                    until(
+                        page,
+                        "document.querySelector('#category-mode').onchange !== null",
+                    )
                     page.evaluate(opening)
                 until(page, is_ready)
             assert strict.page.evaluate("window.broken") is None
-            assert strict.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), path
+            assert strict.page.evaluate(
+                "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+            ), path
             assert strict.trouble == [], path
             found = axe.run(looked_into.page, options=TAGS).response["violations"]
             assert [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found] == [], path
@@ -171,7 +182,8 @@ def test_the_browser_sums_and_scales_as_the_server_does(desk: Desk, browser: Any
             return [[...made.sumRows(248, 262).sums], [...made.sumColumns(250, 258).sums], [...tile.values]]; }"""
         rows, columns, small = module(page, "matrix.js", sums, values.tolist())
         formulas = """({ windowBound, windowOf, minMax, combined, decayWeights, temporal }, [one, other]) => [windowBound(300, 270),
-            windowOf(255, 255, 14, 300), [...minMax(one)], [...combined([one, other])], decayWeights(3, 0.5), [...temporal([one.slice(0, 2), one], [0.25, 0.75])]]"""
+            windowOf(255, 255, 14, 300), [...minMax(one)], [...combined([one, other])], decayWeights(3, 0.5),
+            [...temporal([one.slice(0, 2), one], [0.25, 0.75])]]"""
         one, other = values[0].tolist(), values[1].tolist()
         bound, window_of, scaled, both, weights, turns = module(page, "aggregation.js", formulas, [one, other])
     np.testing.assert_allclose(rows, input_centred(values, 255, 14), atol=1e-4)
@@ -222,14 +234,18 @@ def test_tokens_are_reached_held_and_released_by_keyboard(desk: Desk, browser: A
 
 
 def test_two_methods_blend_where_both_are_strong(desk: Desk, browser: Any):
-    results = [desk.result(desk.small, number)["attribution"]["aggregated"]["token_importance"]["input"] for number in (0, 1)]
+    results = [
+        desk.result(desk.small, number)["attribution"]["aggregated"]["token_importance"]["input"] for number in (0, 1)
+    ]
     levels = [np.abs(one) / np.abs(one).max() for one in results]
     inks = np.array([[0, 114, 178], [213, 94, 0]]) / 255
     with Window(browser, desk) as window:
         page = window.job(desk.small)
         page.click('#toggles [data-method="occlusion"]')
         until(page, "document.querySelectorAll('#toggles [aria-pressed=true]').length === 2")
-        colours = page.evaluate("[...document.querySelectorAll('#input [role=option]')].map((one) => getComputedStyle(one).backgroundColor)")
+        colours = page.evaluate(
+            "[...document.querySelectorAll('#input [role=option]')].map((one) => getComputedStyle(one).backgroundColor)"
+        )
     for index in range(1, 8):
         shares = [0.78 * np.float32(one[index]) for one in levels]
         expected = 255 * np.prod([1 - share * (1 - ink) for share, ink in zip(shares, inks, strict=True)], axis=0)
@@ -242,7 +258,10 @@ def test_a_large_matrix_comes_in_tiles_and_sums_as_the_whole_does(desk: Desk, br
     assert result["attribution"]["raw"] is None
     with Window(browser, desk) as window:
         page = window.job(desk.large)
-        until(page, "document.getElementById('loaded').textContent === '' && performance.getEntriesByName('matrix-painted').length")
+        until(
+            page,
+            "document.getElementById('loaded').textContent === '' && performance.getEntriesByName('matrix-painted').length",
+        )
         page.locator("#input [role=option]").nth(5).hover()
         until(page, "document.getElementById('focus-title').textContent.startsWith('From')")
         told = page.inner_text("#focus-table tbody tr")
@@ -276,26 +295,33 @@ def test_a_job_is_made_in_the_form_and_followed_to_its_end(desk: Desk, browser: 
         page.click("#send")
         page.wait_for_url("**/desk/jobs/*")
         until(page, "document.getElementById('status').textContent === 'running'")
-        until(page, "document.getElementById('status').textContent === 'completed' && document.querySelectorAll('#output [role=option]').length === 3")
+        until(
+            page,
+            "document.getElementById('status').textContent === 'completed' && document.querySelectorAll('#output span').length === 3",
+        )
         assert page.inner_text("#title") == "Made by hand"
         assert window.trouble == []
 
 
 def test_a_lost_socket_is_opened_again_after_the_last_message(desk: Desk, browser: Any):
     script = """async ({ Live }, id) => {
-        const opened = [], Real = window.WebSocket;
-        window.WebSocket = class extends EventTarget { constructor(url) { super(); this.url = url; opened.push(this); } close() {} };
-        const states = [], live = new Live(id, (state) => states.push({ ...state })), tell = (socket, data) => socket.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(data) }));
-        tell(opened[0], { type: "snapshot", seq: 4, status: "running", progress: 0.25, tasks: [{ model: "m", method: "f", status: "running" }] });
+        const opened = [], states = [], Real = window.WebSocket, asked = window.fetch;
+        window.WebSocket = class extends EventTarget { constructor(url) { super(); this.url = url; opened.push(this); }
+            close() {} };
+        const live = new Live(id, (state) => states.push({ ...state }));
+        const tell = (socket, data) => socket.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(data) }));
+        const task = (status) => ({ model: "m", method: "f", status });
+        tell(opened[0], { type: "snapshot", seq: 4, status: "running", progress: 0.25, tasks: [task("running")] });
         tell(opened[0], { type: "progress", seq: 3, progress: 0 });
-        tell(opened[0], { type: "task", seq: 5, status: "running", progress: 0.5, task: { model: "m", method: "f", status: "completed" } });
-        const asked = window.fetch; window.fetch = () => Promise.reject(new Error("no server"));
+        tell(opened[0], { type: "task", seq: 5, status: "running", progress: 0.5, task: task("completed") });
+        window.fetch = () => Promise.reject(new Error("no server"));
         opened[0].dispatchEvent(new Event("close"));
         await new Promise((resolve) => setTimeout(resolve, 700));
         window.fetch = asked;
         tell(opened[1], { type: "completed", seq: 6, status: "completed", progress: 1 });
         window.WebSocket = Real;
-        return [opened.map((one) => new URL(one.url).search), states.map((one) => [one.status, one.progress]), states[1].tasks[0].status, live.isOver];
+        const told = states.map((one) => [one.status, one.progress]);
+        return [opened.map((one) => new URL(one.url).search), told, states[1].tasks[0].status, live.isOver];
     }"""
     with Window(browser, desk) as window:
         urls, states, task, is_over = module(window.go("/desk"), "live.js", script, desk.small)
@@ -317,7 +343,9 @@ def test_what_is_hovered_at_the_left_is_framed_at_the_right_across_tokenisers(de
 
 def test_a_follow_up_has_a_timeline_and_shares_of_the_turns(desk: Desk, browser: Any):
     turn = {"turns": [{"role": "user", "text": "And what of the cough ?"}]}
-    follow = desk.made({"models": ["clinic"], "methods": ["attn_lrp"], "input": turn, "options": {"follow_up_of": desk.small}})
+    follow = desk.made(
+        {"models": ["clinic"], "methods": ["attn_lrp"], "input": turn, "options": {"follow_up_of": desk.small}}
+    )
     with Window(browser, desk) as window:
         page = window.job(follow)
         until(page, "document.querySelectorAll('#timeline li').length === 2")
@@ -395,7 +423,11 @@ def test_a_record_is_saved_and_no_cell_of_a_table_is_a_formula(desk: Desk, brows
             page.click("[data-export=csv]")
         rows = Path(saved.value.path()).read_text().splitlines()
         assert rows[0] == "model,method,side,place,token,importance"
-        assert module(page, "exports.js", "({ cell }) => [cell('=1+1'), cell('a,b'), cell(-2)]") == ["'=1+1", '"a,b"', "-2"]
+        assert module(page, "exports.js", "({ cell }) => [cell('=1+1'), cell('a,b'), cell(-2)]") == [
+            "'=1+1",
+            '"a,b"',
+            "-2",
+        ]
 
 
 def test_the_concept_page_shows_links_with_two_kinds_of_evidence_first(desk: Desk, browser: Any):

@@ -37,7 +37,14 @@ def client(run: Path) -> Iterator[TestClient]:
 
 def test_the_page_holds_the_sentence_the_caveat_and_every_figure_as_text(client: TestClient):
     text = client.get(PAGE).text
-    for wanted in ("can be read from layer 1 on", "no clinical validation", "0.66", "Nothing was steered", "a" * 64, "failing heart"):
+    for wanted in (
+        "can be read from layer 1 on",
+        "no clinical validation",
+        "0.66",
+        "Nothing was steered",
+        "a" * 64,
+        "failing heart",
+    ):
         assert wanted in text, wanted
     assert HOSTILE not in text
     assert "&lt;img src=x" in text
@@ -148,7 +155,8 @@ def test_labels_are_kept_from_an_analyst_who_still_rates(house: House):
 
 
 @pytest.mark.parametrize(
-    ("role", "status"), [("anonymous", 303), ("outsider", 403), ("second_peer", 403), ("lead", 200), ("administrator", 200)]
+    ("role", "status"),
+    [("anonymous", 303), ("outsider", 403), ("second_peer", 403), ("lead", 200), ("administrator", 200)],
 )
 def test_the_desk_is_for_analysts_leads_seniors_and_administrators(house: House, role: str, status: int):
     client = house.visitor(role)
