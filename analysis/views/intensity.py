@@ -19,8 +19,8 @@ def intensity(matrix: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"
     high = float(matrix.max())
     if high == low:
         return np.zeros_like(matrix, dtype=float)
-    # halves, so that the span of the largest floats does not overflow
-    return np.clip((matrix / 2 - low / 2) / (high / 2 - low / 2), 0.0, 1.0)
+    scale = 1.0 if np.isfinite(high - low) else 0.5  # the span of the largest floats would overflow
+    return np.clip((matrix * scale - low * scale) / (high * scale - low * scale), 0.0, 1.0)
 
 
 def signed_intensity(matrix: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:

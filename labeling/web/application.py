@@ -77,7 +77,8 @@ def create(
     )
     app.state.clinlens = State(config=config, source=str(source), run=run, database=database)
     app.router.routes.clear()
-    routers = (*ROUTERS, *(router for extension in extensions for router in extension.routers))
+    # extensions first: their programs ask many times a second, and routes are tried one after another
+    routers = (*(router for extension in extensions for router in extension.routers), *ROUTERS)
     for router in routers:
         app.include_router(router)
     errors.register(app)

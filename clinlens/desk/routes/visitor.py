@@ -15,12 +15,14 @@ Analyst = Annotated[Visit | None, Depends(Allow("desk"))]
 """Analyst, lead, senior or administrator; None on loopback while nobody has an account."""
 
 
-def office_of(connection: HTTPConnection) -> Office:
-    """The desk's office."""
+async def office_of(connection: HTTPConnection) -> Office:
+    """The desk's office. In the event loop, as is the look-up of a job: a thread would cost ten times what they take."""
     return connection.app.state.desk
 
 
-def job_of(office: Annotated[Office, Depends(office_of)], job_id: Annotated[str, Path(max_length=64)]) -> sqlite3.Row:
+async def job_of(
+    office: Annotated[Office, Depends(office_of)], job_id: Annotated[str, Path(max_length=64)]
+) -> sqlite3.Row:
     """The job that an address names.
 
     Raises:
