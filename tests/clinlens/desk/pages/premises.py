@@ -20,7 +20,7 @@ from labeling.web.config import WebConfig
 
 HOSTILE = "<img src=x onerror=window.broken=1>"
 TRACE = "heart-failure-0123456789abcdef"
-NOTE = f"Patient admitted with acute heart failure and dyspnoea {HOSTILE} treated with furosemide .\nNo fever . Cough for two days ."
+NOTE = f"Patient admitted with acute heart failure and dyspnoea {HOSTILE} treated with furosemide .\nNo fever . Cough for days ."
 
 
 class Place(NamedTuple):

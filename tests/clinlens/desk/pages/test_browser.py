@@ -131,7 +131,7 @@ def module(page: Any, name: str, work: str, argument: Any = None) -> Any:
     )
 
 
-def test_every_page_is_accessible_asks_nobody_else_and_breaks_no_policy(desk: Desk, browser: Any):
+def test_every_page_is_accessible(desk: Desk, browser: Any):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()
     job_page = f"/desk/jobs/{desk.small}"
     pages = {
@@ -142,27 +142,29 @@ def test_every_page_is_accessible_asks_nobody_else_and_breaks_no_policy(desk: De
         "/desk/traces": "true",
         f"/desk/traces/{TRACE}?job={desk.small}": "document.querySelector('#example-strips .strip')",
     }
-    opening = """() => { for (const one of document.querySelectorAll("details")) one.open = true;
+    opening = """() => { for (const one of document.querySelectorAll("#cells, .panels > details")) one.open = true;
         const mode = document.getElementById("category-mode"); mode.value = "compare"; mode.onchange();
         for (const one of document.querySelectorAll("#toggles button")) if (one.ariaPressed !== "true") one.click(); }"""
-    with Window(browser, desk) as strict, Window(browser, desk, bypass_csp=True) as looked_into:
+    with Window(browser, desk, bypass_csp=True) as window:  # axe is put into the page, which the policy forbids
         for path, is_ready in pages.items():
-            for window in (strict, looked_into):
-                page = window.go(path)
-                if path == job_page:
-                    until(
-                        page,
-                        "document.querySelector('#category-mode').onchange !== null",
-                    )
-                    page.evaluate(opening)
-                until(page, is_ready)
-            assert strict.page.evaluate("window.broken") is None
-            assert strict.page.evaluate(
-                "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-            ), path
-            assert strict.trouble == [], path
-            found = axe.run(looked_into.page, options=TAGS).response["violations"]
+            page = window.go(path)
+            if path == job_page:
+                until(page, "document.querySelector('#category-mode').onchange !== null")
+                page.evaluate(opening)
+            until(page, is_ready)
+            found = axe.run(page, options=TAGS).response["violations"]
             assert [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found] == [], path
+            assert window.trouble == [], path
+
+
+def test_every_page_asks_nobody_else_and_breaks_no_policy(desk: Desk, browser: Any):
+    with Window(browser, desk) as window:
+        for path in ("/desk", "/desk/new", f"/desk/jobs/{desk.small}", "/desk/compare", "/desk/traces", f"/desk/traces/{TRACE}"):
+            page = window.go(path)
+            page.wait_for_timeout(150)
+            assert page.evaluate("window.broken") is None
+            assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), path
+            assert window.trouble == [], path
 
 
 def test_pages_can_be_read_at_four_times_the_size(desk: Desk, browser: Any):
@@ -175,12 +177,13 @@ def test_pages_can_be_read_at_four_times_the_size(desk: Desk, browser: Any):
 
 
 def test_the_browser_sums_and_scales_as_the_server_does(desk: Desk, browser: Any):
-    values = np.random.default_rng(0).standard_normal((300, 270)).astype(np.float32)
+    values = np.sin(np.arange(300 * 270, dtype=float)).reshape(300, 270).astype(np.float32)
     with Window(browser, desk) as window:
         page = window.go(f"/desk/jobs/{desk.small}")
-        sums = """({ Matrix }, rows) => { const made = Matrix.of(rows); made.top = 2; const tile = made.tile(2, 0, 0);
+        sums = """({ Matrix }) => { const rows = Array.from({ length: 300 }, (_, i) => Array.from({ length: 270 }, (_, j) => Math.sin(270 * i + j)));
+            const made = Matrix.of(rows); made.top = 2; const tile = made.tile(2, 0, 0);
             return [[...made.sumRows(248, 262).sums], [...made.sumColumns(250, 258).sums], [...tile.values]]; }"""
-        rows, columns, small = module(page, "matrix.js", sums, values.tolist())
+        rows, columns, small = module(page, "matrix.js", sums)
         formulas = """({ windowBound, windowOf, minMax, combined, decayWeights, temporal }, [one, other]) => [windowBound(300, 270),
             windowOf(255, 255, 14, 300), [...minMax(one)], [...combined([one, other])], decayWeights(3, 0.5),
             [...temporal([one.slice(0, 2), one], [0.25, 0.75])]]"""
@@ -188,7 +191,7 @@ def test_the_browser_sums_and_scales_as_the_server_does(desk: Desk, browser: Any
         bound, window_of, scaled, both, weights, turns = module(page, "aggregation.js", formulas, [one, other])
     np.testing.assert_allclose(rows, input_centred(values, 255, 14), atol=1e-4)
     np.testing.assert_allclose(columns, output_centred(values, 254, 9), atol=1e-4)
-    np.testing.assert_allclose(np.reshape(small, (75, 68)), reduced(values, 2))
+    np.testing.assert_allclose(np.reshape(small, (75, 68)), reduced(values, 2), atol=1e-6)
     assert bound == largest_window(300, 270) == 135
     assert window_of == [248, 262]
     np.testing.assert_allclose(scaled, intensity(values[0]), atol=1e-6)
