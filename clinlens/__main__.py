@@ -253,6 +253,34 @@ def faithfulness_verb(
 
 
 @cli.command(
+    "trace", help="A clinical concept across the layers: where it can be told, by which features, what depends on them."
+)
+@run_argument
+@click.option(
+    "--concept", required=True, metavar="NAME", help="As spans, labels or you call it, such as 'heart failure'."
+)
+@click.option(
+    "--spans", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Spans, where the corpus has none."
+)
+@click.option("--words", metavar="A,B,…|FILE", help="The concept is mentioned where one of these words stands.")
+@click.option("--from-labels", "is_from_labels", is_flag=True, help="Where features fire that physicians named so.")
+@click.option("--sae", metavar="PATTERN", help="Which SAE, where a hook point has several, such as 'topk-*'.")
+@click.option("--at", metavar="PATTERN", help="Hook points; blocks.*.hook_resid_post if they were captured, else all.")
+@click.option(
+    "--attribute", "attributes", multiple=True, metavar="COLUMN", help="Protected attribute; may be repeated."
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting, such as unit=document.")
+@click.option("--no-ablation", "is_unablated", is_flag=True, help="Measure no effects: the model is not run.")
+@click.option("--fresh", "is_fresh", is_flag=True, help="Make the record anew, even if it is there.")
+@as_json
+def trace_verb(run: Path, as_json: bool, **options: Any) -> None:
+    from clinlens.trace.command import lines, trace_command
+
+    found = trace_command(run, options)
+    show_lines(found, lines(found), as_json)
+
+
+@cli.command(
     "serve", help="Show a run's report and its review queue in the browser, on this machine unless told otherwise."
 )
 @click.argument("run", type=click.Path(path_type=Path), required=False)

@@ -1,4 +1,4 @@
-"""A trace in other programs' shapes: the attribution-graph JSON that graph viewers read, and plain tables."""
+"""A trace in other programs' shapes, as whoever looks at it may see it: the attribution-graph JSON, and plain tables."""
 
 import csv
 import io
@@ -11,44 +11,11 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def graph(trace: Trace) -> dict[str, Any]:
-    """The trace as an attribution graph: features as nodes, measured effects as links.
+    """The trace as an attribution graph, with the caveat of the pages and the hash of its file."""
+    from clinlens.trace import exports  # draws as well, and is slow to import
 
-    A trace sums over a cohort, a graph of one prompt stands at positions; every node is therefore at position 0.
-
-    Source: the JSON that circuit-tracer writes and Neuronpedia reads (schema version 1).
-    """
-    record = trace.record
-    nodes = [graph_node(one) for one in record["nodes"]]
-    links = [
-        {"source": edge["source"], "target": edge["target"], "weight": edge["causal"]["value"]}
-        for edge in record["edges"]
-        if (edge.get("causal") or {}).get("value") is not None
-    ]
-    model = record.get("model") or {}
-    metadata = {
-        "slug": trace.id, "scan": model.get("name"), "prompt": "", "prompt_tokens": [record["concept"].get("name", "")],
-        "node_threshold": None, "schema_version": 1,
-        "info": {"generator": {"name": "clinlens"}, "caveat": CAVEAT, "sha256": trace.sha256, "model_hash": model.get("hash")},
-    }  # fmt: skip
-    layout = {
-        "pinnedIds": [one["node_id"] for one in nodes],
-        "supernodes": [],
-        "linkType": "both",
-        "clickedId": "",
-        "sg_pos": "",
-    }
-    return {"metadata": metadata, "qParams": layout, "nodes": nodes, "links": links}
-
-
-def graph_node(one: dict[str, Any]) -> dict[str, Any]:
-    """A feature as a node of such a graph."""
-    label = one.get("label") or {}
-    firing = one.get("firing") or {}
-    return {
-        "node_id": one["id"], "jsNodeId": one["id"], "feature": one["feature"], "layer": str(one["layer"]), "ctx_idx": 0,
-        "feature_type": "residual stream sae", "clerp": label.get("leading") or "", "influence": None,
-        "activation": firing.get("positive"), "is_target_logit": False, "token_prob": 0, "run_idx": 0, "reverse_ctx_idx": 0,
-    }  # fmt: skip
+    made = exports.graph(trace.record)
+    return made | {"clinlens": made["clinlens"] | {"caveat": CAVEAT, "sha256": trace.sha256}}
 
 
 def nodes_csv(trace: Trace) -> str:
@@ -85,24 +52,9 @@ def edges_csv(trace: Trace) -> str:
 
 def layers_csv(trace: Trace) -> str:
     """Detectors at layers, one a row."""
-    heads = [
-        "layer",
-        "hook_point",
-        "detector",
-        "auroc",
-        "auroc_low",
-        "auroc_high",
-        "auprc",
-        "firing_coverage",
-        "null_max_auroc_95",
-    ]
-    rows = []
-    for layer in trace.record["layers"]:
-        for one in layer["detectors"]:
-            low, high = one.get("auroc_interval") or (None, None)
-            rows.append([layer["layer"], layer.get("hook_point"), one["kind"], one.get("auroc"), low, high, one.get("auprc"),
-                         one.get("firing_coverage"), (layer.get("null") or {}).get("max_auroc_95")])  # fmt: skip
-    return table(heads, rows)
+    from clinlens.trace import exports
+
+    return exports.table(trace.record)
 
 
 def table(heads: list[str], rows: list[list[Any]]) -> str:

@@ -69,7 +69,7 @@ def one(visit: Analyst, request: Request, trace_id: str, sha256: str = "") -> Re
         request, "trace.html", id=found.id, r=found.record, sha256=found.sha256, caveat=trace_files.CAVEAT, cited=sha256,
         is_changed=bool(sha256) and not found.sha256.startswith(sha256), ribbon=ribbon.ribbon(found.record), chart=chart,
         kinds=flowchart.KINDS, n_hidden=flowchart.n_hidden(chart.edges), with_labels=with_labels, anchor=flowchart.anchor_of,
-        strata=[(node, row) for node in found.record["nodes"] for row in node.get("protected") or []],
+        strata=[{"node": node, "group": row} for node in found.record["nodes"] for row in node["protected"]],
         example_query=example_query(found.record), plot=ablation_plot.plot(ablations_of(found.record)),
     )  # fmt: skip
 
@@ -102,8 +102,7 @@ def export(visit: Analyst, request: Request, trace_id: str, name: str) -> Respon
 
 def without_labels(record: dict[str, Any]) -> dict[str, Any]:
     """A record for somebody who is still to rate."""
-    kept = [{key: value for key, value in node.items() if key != "label"} for node in record["nodes"]]
-    return record | {"nodes": kept}
+    return record | {"nodes": [node | {"label": None} for node in record["nodes"]]}
 
 
 def ribbon_svg(trace: Trace) -> str:

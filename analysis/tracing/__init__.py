@@ -1,0 +1,1 @@
+"""A concept across layers: cohorts, detectors and their nulls, matching of features, measured effects."""

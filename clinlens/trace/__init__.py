@@ -1,0 +1,1 @@
+"""`clinlens trace`: a concept across the layers of a run."""
