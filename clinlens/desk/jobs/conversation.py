@@ -36,10 +36,10 @@ def followed(request: JobRequest, model: str, store: Store, results: Results) ->
     said = earlier.turns or (Turn(role="user", text=earlier.text or ""),)
     answer = Turn(role="assistant", text=results.get(task["result"])["output"]["text"])
     mine = request.input.turns or (Turn(role="user", text=request.input.text or ""),)
-    asked = {name: getattr(request.input, name) for name in type(request.input).model_fields}
-    if not any(asked[name] for name in KINDS):  # the question goes on as the last one was asked
-        asked |= {name: getattr(earlier, name) for name in KINDS}
-    return JobInput(**asked | {"text": None, "turns": (*said, answer, *mine)})
+    changes: dict[str, Any] = {"text": None, "turns": (*said, answer, *mine)}
+    if not any(getattr(request.input, name) for name in KINDS):  # the question goes on as the last one was asked
+        changes |= {name: getattr(earlier, name) for name in KINDS}
+    return request.input.model_copy(update=changes)
 
 
 def task_of(store: Store, job: str, model: str) -> sqlite3.Row | None:

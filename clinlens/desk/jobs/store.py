@@ -17,6 +17,7 @@ from clinlens.desk.jobs.request import JobRequest
 from clinlens.desk.jobs.schema import bring_up_to_date
 from labeling.database.sqlite_file import WriteLock, private, refuse_network
 from labeling.identifiers import new_id
+from sae.errors import UserError
 
 ENDED = frozenset({"completed", "partial", "failed", "cancelled"})
 OPEN = ("queued", "running")
@@ -70,16 +71,22 @@ class Store:
         on_event: Told the job of every new event, after it is on disk.
 
     Raises:
-        UserError: Another server has it, it is of a newer version, or lies on a network file system.
+        UserError: Another server has it, it cannot be written, is of a newer version, or lies on a network file system.
     """
 
     def __init__(self, path: Path, on_event: Callable[[str], None] = lambda _: None) -> None:
         self.path, self.on_event = path, on_event
         refuse_network(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.file_lock = WriteLock(path)
-        self.file_lock.take()
-        open(path, "ab", opener=private).close()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.file_lock.take()
+            open(path, "ab", opener=private).close()
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be written ({error.strerror}), expected a folder for jobs. Serve a copy of the run, or give "
+                "yourself the right to write there."
+            ) from error
         self.local, self.turn = threading.local(), threading.RLock()
         self.connections: list[sqlite3.Connection] = []
         self.touched: set[str] = set()

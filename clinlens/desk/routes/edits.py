@@ -76,20 +76,20 @@ def edited(part: Part, row: sqlite3.Row, edit: Edit, *, keep_answer: bool) -> tu
     whole = JobInput.model_validate(json.loads(part.task["work"])["input"])
     changed = with_passage(whole, given, start, end, new)
     if keep_answer and not whole.features and not whole.class_name:
-        values = {name: getattr(changed, name) for name in type(changed).model_fields} | dict.fromkeys(KINDS[:-1])
-        changed = JobInput(**values | {"continuation": part.body["output"]["text"]})
+        changed = changed.model_copy(update=dict.fromkeys(KINDS[:-1]) | {"continuation": part.body["output"]["text"]})
     told = {"token": edit.token, "start": start, "end": end, "was": was, "replacement": new, "keep_answer": keep_answer}
     return changed, told
 
 
 def with_passage(whole: JobInput, given: dict[str, Any], start: int, end: int, new: str) -> JobInput:
     """An input with other words in place of a passage of its text, or of one of its turns; marks after it move along."""
-    values = {name: getattr(whole, name) for name in type(whole).model_fields}
     shift = len(new) - (end - start)
-    for name in ("spans", "fixed"):
-        values[name] = tuple(one for span in values[name] if (one := moved(span, end, shift)) is not None)
+    values: dict[str, Any] = {
+        name: tuple(one for span in spans if (one := moved(span, end, shift)) is not None)
+        for name, spans in (("spans", whole.spans), ("fixed", whole.fixed))
+    }
     if whole.text is not None:
-        return JobInput(**values | {"text": whole.text[:start] + new + whole.text[end:]})
+        return whole.model_copy(update=values | {"text": whole.text[:start] + new + whole.text[end:]})
     turn = next((one for one in given["turns"] if one["start"] <= start and end <= one["end"]), None)
     if turn is None:
         raise Refusal(422, "invalid", "The token stands between two turns, expected one inside a turn. Choose another.")
@@ -97,7 +97,7 @@ def with_passage(whole: JobInput, given: dict[str, Any], start: int, end: int, n
     text = turns[turn["number"]].text
     at -= max(0, text.find(given["text"][turn["start"] : turn["end"]]))
     turns[turn["number"]] = Turn(role=turn["role"], text=text[: start - at] + new + text[end - at :])
-    return JobInput(**values | {"turns": tuple(turns)})
+    return whole.model_copy(update=values | {"turns": tuple(turns)})
 
 
 def moved(span: SpanRow, end: int, shift: int) -> SpanRow | None:

@@ -16,7 +16,13 @@ Analyst = Annotated[Visit | None, Depends(Allow("desk"))]
 
 
 async def office_of(connection: HTTPConnection) -> Office:
-    """The desk's office. In the event loop, as is the look-up of a job: a thread would cost ten times what they take."""
+    """The desk's office. In the event loop, as is the look-up of a job: a thread would cost ten times what they take.
+
+    Raises:
+        Refusal: It is closed, since another server has its jobs, or its folder cannot be written.
+    """
+    if connection.app.state.desk is None:
+        raise Refusal(503, "desk_closed", connection.app.state.desk_problem)
     return connection.app.state.desk
 
 

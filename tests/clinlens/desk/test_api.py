@@ -413,6 +413,15 @@ def test_without_accounts_the_desk_is_open_on_loopback_alone(folder: Path, tmp_p
         assert stranger.get("/api/jobs").status_code == 401
 
 
+def test_a_desk_whose_jobs_another_server_has_is_closed_and_says_why(client: TestClient, folder: Path) -> None:
+    app = create(WebConfig(), folder / "clinlens.db", extensions=[desk(folder)])
+    with TestClient(app, base_url=BASE, raise_server_exceptions=False) as second:
+        answer = second.get("/api/jobs")
+        assert second.get("/api/v1/health").status_code == 200
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "desk_closed")
+    assert "written by another process" in answer.json()["error"]["message"]
+
+
 SERVER = """
 import sys
 import time

@@ -159,7 +159,14 @@ def test_every_page_is_accessible(desk: Desk, browser: Any):
 
 def test_every_page_asks_nobody_else_and_breaks_no_policy(desk: Desk, browser: Any):
     with Window(browser, desk) as window:
-        for path in ("/desk", "/desk/new", f"/desk/jobs/{desk.small}", "/desk/compare", "/desk/traces", f"/desk/traces/{TRACE}"):
+        for path in (
+            "/desk",
+            "/desk/new",
+            f"/desk/jobs/{desk.small}",
+            "/desk/compare",
+            "/desk/traces",
+            f"/desk/traces/{TRACE}",
+        ):
             page = window.go(path)
             page.wait_for_timeout(150)
             assert page.evaluate("window.broken") is None
