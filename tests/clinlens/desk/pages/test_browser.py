@@ -187,7 +187,7 @@ def test_the_browser_sums_and_scales_as_the_server_does(desk: Desk, browser: Any
     values = np.sin(np.arange(300 * 270, dtype=float)).reshape(300, 270).astype(np.float32)
     with Window(browser, desk) as window:
         page = window.go(f"/desk/jobs/{desk.small}")
-        sums = """({ Matrix }) => { const rows = Array.from({ length: 300 }, (_, i) => Array.from({ length: 270 }, (_, j) => Math.sin(270 * i + j)));
+        sums = """({ Matrix }) => { const row = (i) => Array.from({ length: 270 }, (_, j) => Math.sin(270 * i + j)), rows = Array.from({ length: 300 }, (_, i) => row(i));
             const made = Matrix.of(rows); made.top = 2; const tile = made.tile(2, 0, 0);
             return [[...made.sumRows(248, 262).sums], [...made.sumColumns(250, 258).sums], [...tile.values]]; }"""
         rows, columns, small = module(page, "matrix.js", sums)
@@ -307,7 +307,7 @@ def test_a_job_is_made_in_the_form_and_followed_to_its_end(desk: Desk, browser: 
         until(page, "document.getElementById('status').textContent === 'running'")
         until(
             page,
-            "document.getElementById('status').textContent === 'completed' && document.querySelectorAll('#output span').length === 3",
+            "document.getElementById('status').innerText === 'completed' && document.querySelectorAll('#output span').length === 3",
         )
         assert page.inner_text("#title") == "Made by hand"
         assert window.trouble == []
