@@ -230,6 +230,8 @@ def serve(
     extensions = [desk(place.run, models, DeskConfig(n_workers=n_workers))] if place.run else []
     with opened(place, config, extensions) as ready:
         click.echo(f"{ready.address}  (Ctrl-C ends)")
+        if place.run is not None:
+            click.echo(f"The analyst's desk: {ready.address}desk")
         if ready.setup_token:
             click.echo(f"To set up the review queue, once: {ready.address}setup/{ready.setup_token}")
         for name, login, token in invitations:

@@ -29,9 +29,10 @@ from analysis.attribution.feature_site import FeatureSite
 from analysis.attribution.footprint import Footprint
 from analysis.attribution.problem import Problem
 from analysis.attribution.record import origin, result
-from analysis.attribution.request import TargetRequest, feature_numbers, names_answer, target_of
+from analysis.attribution.request import feature_numbers, names_answer, target_of
 from analysis.attribution.scores import Scores
 from analysis.attribution.target import FeatureTarget, Target, features_of, generated
+from analysis.attribution.target_request import TargetRequest
 from hooks.hook_points import expand
 from hooks.model import LanguageModel
 from sae.base import SAE
@@ -106,7 +107,8 @@ def bridge_origin(asked: Asked, problem: Problem, cfg: SAEFeaturesConfig, seed: 
 def bridge_result(asked: Asked, problem: Problem, cfg: SAEFeaturesConfig, seed: int) -> dict[str, Any]:
     """The part of a record."""
     memory, start = Footprint(problem.lm.device), time.perf_counter()
-    settings = BridgeConfig(**{name: getattr(cfg, name) for name in BridgeConfig.model_fields} | {"seed": seed})
+    given: dict[str, Any] = {name: getattr(cfg, name) for name in BridgeConfig.model_fields}
+    settings = BridgeConfig(**(given | {"seed": seed}))
     ground = ground_of(asked, problem, settings)
     graphs = [feature_graph(ground, one, settings) for one in feature_targets(asked)]
     answer = answer_graph(ground, settings) if ground.has_answer else None

@@ -11,6 +11,7 @@ from clinlens import config as configs
 from clinlens.desk.config import DeskConfig
 from clinlens.desk.jobs.office import Office
 from clinlens.desk.models import served
+from clinlens.desk.pages import ROUTERS as PAGES
 from clinlens.desk.routes import ROUTERS
 from labeling.web.application import Extension
 from sae.errors import UserError
@@ -45,4 +46,4 @@ def desk(run: Path, models: Mapping[str, Path] | None = None, cfg: DeskConfig | 
         if app.state.desk is not None:
             app.state.desk.close()
 
-    return Extension(ROUTERS, start, stop)
+    return Extension((*ROUTERS, *PAGES), start, stop)

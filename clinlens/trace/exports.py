@@ -5,9 +5,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
-
 from sae import artefact
 
 COLUMNS = (
@@ -95,6 +92,9 @@ def graph(record: dict[str, Any]) -> dict[str, Any]:
 
 def ribbon(record: dict[str, Any]) -> str:
     """AUROC by layer for every detector, intervals of the best feature, and the band of chance; the same bytes every time."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
     layers = record["layers"]
     xs = list(range(len(layers)))
     with matplotlib.rc_context({"svg.hashsalt": record["id"], "svg.fonttype": "none", "font.size": 9}):

@@ -29,12 +29,11 @@ from labeling.web.errors import Refusal
 from labeling.web.gate import SAFE
 from labeling.web.replies import Reply, key_of
 from labeling.web.state import State
-from labeling.web.visit import Visit
+from labeling.web.visit import AT_THE_DESK, Visit
 
 Right = Literal["public", "anyone", "administrator", "desk", "lead", "rater", "senior", "analyst"]
 Kind = Literal["project", "round", "item", "assignment", "codebook"]
 IN_A_PROJECT = frozenset({"lead", "rater", "senior", "analyst"})
-AT_THE_DESK = frozenset({"lead", "senior", "analyst"})
 UNKNOWN = "There is no such thing, or none that you may know of."
 
 

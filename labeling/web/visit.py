@@ -27,6 +27,9 @@ PROJECT_LINKS = (
     ("Audit", "audit", {"lead", "analyst"}),
 )
 
+AT_THE_DESK = frozenset({"lead", "senior", "analyst"})
+DESK = Link("Desk", "/desk")
+
 
 @dataclass(frozen=True)
 class Visit:
@@ -68,6 +71,10 @@ class Visit:
             raise RuntimeError("the route names no project")
         return self.project_id
 
+    def has_desk(self, roles: frozenset[str]) -> bool:
+        """Whether there is an analyst's desk, for somebody with these roles in some project."""
+        return self.has_report and (self.user.is_administrator or not AT_THE_DESK.isdisjoint(roles))
+
     @property
     def links(self) -> list[Link]:
         """The navigation: pages of the project, then of the server."""
@@ -78,6 +85,8 @@ class Visit:
         ]
         if self.has_report:
             links.append(Link("Report", "/report"))
+        if self.has_desk(self.roles):
+            links.append(DESK)
         if self.user.is_administrator:
             links.append(Link("People", "/people"))
         return links

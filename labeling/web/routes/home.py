@@ -12,7 +12,7 @@ from labeling.web.access import Allow
 from labeling.web.pages import page
 from labeling.web.routes.site import shown_report
 from labeling.web.state import State
-from labeling.web.visit import PROJECT_LINKS, Link, Visit
+from labeling.web.visit import DESK, PROJECT_LINKS, Link, Visit
 
 pages = APIRouter(include_in_schema=False)
 ROUTERS = (pages,)
@@ -71,6 +71,7 @@ def part_of(conn: Connection, visit: Visit, project: projects.Project) -> Part |
         if gate is not None and one.state != "draft":
             rated.append(Mine(one, gate.n_submitted, gate.gate, waits_for(conn, one, visit.user.id)))
     links = [Link(name, f"/projects/{project.id}/{address}") for name, address, whose in PROJECT_LINKS if whose & mine]
+    links += [DESK] if visit.has_desk(mine) else []
     return Part(project, mine, rated, links)
 
 
