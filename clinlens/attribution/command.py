@@ -41,7 +41,8 @@ def asked_of(given: dict[str, Any]) -> list[Asked]:
         UserError: Neither a text nor cases, or both.
     """
     named: dict[str, Any] = {name: given.get(name) for name in TargetRequest.model_fields}
-    request = TargetRequest(**{name: value for name, value in named.items() if value not in (None, False, (), "")})
+    given_ones = {name: value for name, value in named.items() if value or (value == 0 and value is not False)}
+    request = TargetRequest(**given_ones)
     if (given["text"] is None) == (given["cases"] is None):
         raise UserError(
             f"{'Both' if given['text'] else 'Neither'} --text and --cases given, expected one of them. Name a file."
