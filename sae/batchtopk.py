@@ -23,7 +23,8 @@ from sae.sparse.engine import Codes, SparseEngine
 from sae.topk import aux_k_of, auxiliary_loss, refuse_large_k
 
 THRESHOLD_RATE = 0.1
-"""Weight of a new batch in the running threshold. Source: docs/log.md; with .01, sae-lens' default, L0 is a tenth off after 195 steps."""
+"""Weight of a new batch in the running threshold. Source: docs/log.md; with sae-lens' .01, L0 is a tenth
+off after 195 steps."""
 QUANTILE_ROWS = 4096
 """Rows from which the threshold starts, so that the first checkpoints can be used."""
 
