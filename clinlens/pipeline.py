@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from analysis import examples as example_files
@@ -34,6 +35,7 @@ from training import evaluation
 from training.engine import Engine, Task, prepare
 from training.evaluation import Evaluate
 from training.fit import FitTask, together
+from training.memory import refuse_too_many
 from training.replicas import Cost, Replicas, launched
 from training.resources import Meter, PeakMemory, measured
 from training.spec import Fit
@@ -186,11 +188,19 @@ class Run:
         log.info("train: %d of %d SAEs to fit, %s tokens in all", len(missing), len(self.fits), f"{n_tokens:,}")
         with self.measured("train") as meter:
             groups = together(missing, self._engine.n_workers if self.replicas.n_replicas == 1 else len(missing))
+            self.refuse_too_little_memory(groups)
             tasks = [FitTask(fits, self.cfg.tracking, self.group, until_step, self.replicas) for fits in groups]
             self.work("train", tasks, n_tokens, "tok")
             elsewhere, meter.n_replicas = self.replicas.cost_elsewhere(Cost(0, 0)), self.replicas.n_replicas
             self._engine.distant_cpu_s += elsewhere.cpu_s
             meter.distant_peak_bytes = elsewhere.peak_bytes
+
+    def refuse_too_little_memory(self, groups: Sequence[tuple[Fit, ...]]) -> None:
+        """Says before the first step what the workers of this machine will not have room for together."""
+        on_cpu = self.cfg.training.device == "cpu" or not torch.cuda.is_available()
+        if self.cfg.engine.is_local and self.replicas.n_replicas == 1 and on_cpu:
+            widths = Store.open(self.folder / "acts").hook_points
+            refuse_too_many(groups, widths, self._engine.n_workers)
 
     def follow(self) -> dict[str, Any]:
         """Takes part in the training that the first process leads; writes nothing and has no result."""

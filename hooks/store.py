@@ -38,13 +38,19 @@ class Store:
         """Opens a store.
 
         Raises:
-            UserError: There is none, it is unfinished, or a shard is missing.
+            UserError: There is none, it is unfinished or of another format, or a shard is missing.
         """
         if not (folder / MANIFEST).is_file():
             raise UserError(
                 f"{folder} holds no finished activation store. Run `clinlens capture` with the run's config first."
             )
         manifest = artefact.read_json(folder / MANIFEST)
+        version = manifest["origin"].get("format_version")
+        if version != shard.FORMAT_VERSION:
+            raise UserError(
+                f"{folder} is an activation store of format {version}, expected {shard.FORMAT_VERSION}. "
+                "Run `clinlens capture` into another folder, and train there."
+            )
         found = cls(folder, manifest)
         bad = found.incomplete()
         if bad:

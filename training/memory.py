@@ -1,6 +1,6 @@
 """What fits need of memory, planned before the first step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import psutil
 import torch
@@ -62,6 +62,32 @@ def refuse_too_large(fits: Sequence[Fit], d_in: int, device: str) -> None:
     raise UserError(
         f"{len(fits)} SAEs at {fits[0].hook_point} need about {need / 1e9:.1f} GB of memory at once, but "
         f"{free / 1e9:.1f} GB are free, expected enough. {advice}"
+    )
+
+
+def refuse_too_many(groups: Sequence[Sequence[Fit]], widths: Mapping[str, int], n_workers: int) -> None:
+    """Stops before the first worker starts where those that work at once will not have memory enough together.
+
+    Args:
+        groups: Fits of one job each.
+        widths: Width of each hook point's activations.
+        n_workers: Jobs at once on this machine, on its CPU.
+
+    Raises:
+        UserError: They need more than is free.
+    """
+    by_need = sorted(groups, key=lambda fits: need_bytes(fits, widths[fits[0].hook_point]), reverse=True)
+    if not by_need:
+        return
+    refuse_too_large(by_need[0], widths[by_need[0][0].hook_point], "cpu")
+    needs = [need_bytes(fits, widths[fits[0].hook_point]) for fits in by_need[:n_workers]]
+    free = psutil.virtual_memory().available
+    if sum(needs) <= free:
+        return
+    n_fit = sum(sum(needs[: n + 1]) <= free for n in range(len(needs)))
+    raise UserError(
+        f"{len(needs)} jobs of training at once need about {sum(needs) / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are "
+        f"free, expected enough. Set engine.workers={max(n_fit, 1)}, or lower training.saes_at_once or training.shuffle_tokens."
     )
 
 

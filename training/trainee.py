@@ -147,6 +147,7 @@ class Trainee:
 
     def checkpoint(self) -> None:
         """Writes the state, of which all processes hold the same."""
+        self.refuse_broken_weights()
         self.refuse_difference(self.progress.step)
         if self.tracker is None:
             return
@@ -204,12 +205,28 @@ class Trainee:
             return
         if self.progress.step == 0 or not bool(x.isfinite().all()):  # the first step also rests on a sample of rows
             self.stream.refuse_damage()
-        kept = checkpoint.exists(self.fit.folder)
         raise UserError(
             f"The loss of {self.fit.hook_point} {self.fit.sae_id} is {float(loss.detach())} at step "
-            f"{self.progress.step + 1}, expected a number. Lower training.lr or the sparsity coefficient"
-            f"{'; its last checkpoint stays.' if kept else '.'}"
+            f"{self.progress.step + 1}, expected a number. {self.advice}"
         )
+
+    def refuse_broken_weights(self) -> None:
+        """Keeps the last checkpoint where the weights after a step are no numbers, though the loss before it was one.
+
+        Selection leaves a feature of such weights out, so that the loss alone may never tell.
+        """
+        broken = [name for name, value in self.state.sae.named_parameters() if not bool(value.isfinite().all())]
+        if broken:
+            raise UserError(
+                f"The weights of {self.fit.hook_point} {self.fit.sae_id} ({', '.join(broken)}) are no numbers after step "
+                f"{self.progress.step}, expected finite ones. {self.advice}"
+            )
+
+    @property
+    def advice(self) -> str:
+        """What to do about a training that diverged, and what is left of it."""
+        kept = checkpoint.exists(self.fit.folder)
+        return f"Lower training.lr or the sparsity coefficient{'; its last checkpoint stays.' if kept else '.'}"
 
     def refuse_difference(self, step: int) -> None:
         """Stops where processes that share a fit are not at the same place of it."""

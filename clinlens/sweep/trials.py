@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,7 +113,8 @@ def trial_of(cfg: RunConfig, point: Point) -> Trial:
     values = cfg.model_dump(mode="json", exclude={"sweep"})
     said = f"The point {json.dumps(point, default=str)}"
     if "sae" in point:
-        values["sae"] = point["sae"] if isinstance(point["sae"], list) else [point["sae"]]
+        whole = deepcopy(point["sae"])  # settings are put into it below, and points of a grid share it
+        values["sae"] = whole if isinstance(whole, list) else [whole]
     if "sae.architecture" in point:
         name = point["sae.architecture"]
         same = [sae for sae in values["sae"] if sae.get("architecture") == name]

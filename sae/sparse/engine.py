@@ -105,6 +105,10 @@ class SparseEngine:
         self.is_bfloat16 = arithmetic == "bfloat16"
         self._buffer = torch.empty(0)
 
+    def release(self) -> None:
+        """Lets its buffer go; the next step makes it anew."""
+        self._buffer = torch.empty(0)
+
     def top(self, x: Float[Tensor, "batch d_in"], encoder: Encoder, k: int) -> Codes:
         """The k largest pre-activations of each token."""
         pays = self._may_take_integers and encoder.W_enc.numel() >= INTEGERS_PAY

@@ -42,6 +42,7 @@ FIGURES = {
     "sae_training": {
         "topk_vs_saelens", "topk_vs_sparsify", "topk_vs_dictionary_learning", "jumprelu_vs_saelens", "l1_vs_saelens",
         "batchtopk_vs_saelens", "matryoshka_vs_saelens", "step_vs_encoder_matmul", "grid8_vs_saelens", "extra_sae_vs_alone",
+        "transient_mb",
         "fve_vs_best_peer", "mcc_vs_best_peer", "dead_fraction_quickstart", "synth_matryoshka_f1", "synth_matryoshka_mcc",
         "synth_f1_vs_saelens", "synth_mcc_vs_saelens",
     },

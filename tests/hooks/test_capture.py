@@ -150,6 +150,19 @@ def test_a_lost_or_cut_shard_is_seen_at_a_glance(tiny_model: Path, tiny_corpus: 
         Store.open(tmp_path)
 
 
+def test_a_store_of_another_format_is_one_sentence(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
+    make(job_of(tiny_model, tiny_corpus), tmp_path)
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["origin"]["format_version"] = 1
+    del manifest["shards"][0]["n_bytes"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(
+        UserError, match=r"is an activation store of format 1, expected 2\. Run `clinlens capture` into another"
+    ):
+        Store.open(tmp_path)
+
+
 def test_portions_of_any_size_end_in_the_same_bytes(tiny_model: Path, tiny_corpus: Path, tmp_path: Path):
     job = job_of(tiny_model, tiny_corpus)
     make(job, tmp_path / "one")

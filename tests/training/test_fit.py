@@ -28,10 +28,10 @@ from sae.config import (
     TopKConfig,
 )
 from sae.errors import UserError
-from training import tracking
+from training import tracking, trainee
 from training.config import TrackingConfig, TrainingConfig
 from training.fit import fit, fit_together, together
-from training.memory import need_bytes
+from training.memory import need_bytes, refuse_too_many
 from training.schedule import lr_factor, sparsity_weight
 from training.spec import Fit
 from training.trainee import Trainee
@@ -233,6 +233,22 @@ def test_too_little_memory_is_said_before_the_start(run: Path, monkeypatch: pyte
         fit_together(tasks[:1], QUIET, nothing)
 
 
+def test_workers_that_fit_alone_but_not_together_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch):
+    class Memory(NamedTuple):
+        available: int
+
+    widths = Store.open(run / "acts").hook_points
+    groups = [[task(run, TopKConfig(expansion_factor=8, k=k))] for k in range(1, 5)]
+    one = need_bytes(groups[0], widths["blocks.1.hook_resid_post"])
+    monkeypatch.setattr("psutil.virtual_memory", lambda: Memory(2 * one + 1))
+    refuse_too_many(groups, widths, 2)
+    with pytest.raises(UserError, match=r"3 jobs of training at once need about .* Set engine.workers=2, or lower"):
+        refuse_too_many(groups, widths, 3)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: Memory(one - 1))
+    with pytest.raises(UserError, match=r"1 SAEs at blocks.1.hook_resid_post need about .* Lower expansion_factor to"):
+        refuse_too_many(groups, widths, 1)
+
+
 def test_activations_that_are_no_numbers_are_named_by_shard_and_row(run: Path, monkeypatch: pytest.MonkeyPatch):
     norm = ShardReader.norm
 
@@ -312,6 +328,29 @@ def test_a_loss_that_is_no_number_leaves_the_last_checkpoint(run: Path, monkeypa
     monkeypatch.undo()
     fit(task(run, CONFIGS[1]), QUIET, nothing)
     assert task(run, CONFIGS[1]).is_complete
+
+
+def test_weights_that_are_no_numbers_are_never_written(run: Path, monkeypatch: pytest.MonkeyPatch):
+    descend, steps = trainee.descend, [0]
+
+    def breaking(sae, *rest):
+        descend(sae, *rest)
+        steps[0] += 1
+        if steps[0] == 16:
+            sae.b_enc.data[3] = (
+                torch.nan
+            )  # a feature that no sparse step of L1 chooses any more: its loss stays a number
+
+    monkeypatch.setattr(trainee, "descend", breaking)
+    settings = SETTINGS.model_copy(update={"kernels": "torch"})
+    monkeypatch.setattr(trainee, "is_worth_sparse", lambda *_: True)
+    with pytest.raises(
+        UserError, match=r"weights of .* \(.*b_enc.*\) are no numbers after step 22, .* last checkpoint stays"
+    ):
+        fit(task(run, CONFIGS[0], settings), QUIET, nothing)
+    monkeypatch.undo()
+    fit(task(run, CONFIGS[0], settings), QUIET, nothing)
+    assert task(run, CONFIGS[0], settings).is_complete
 
 
 def test_a_damaged_store_is_named_by_shard_and_row(run: Path, tmp_path: Path):

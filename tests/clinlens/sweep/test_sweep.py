@@ -64,6 +64,18 @@ def test_points_that_come_to_the_same_sae_are_one_trial(folder: Path):
     assert {t.cfg.folder for t in found} == {folder / "grid"}
 
 
+def test_a_point_is_recorded_as_it_was_asked_for(folder: Path):
+    parameters = {
+        "sae": {"values": [{"architecture": "topk", "k": 2}, {"architecture": "l1"}]},
+        "sae.expansion_factor": {"values": [3, 4]},
+    }
+    found = trials.expanded(trials.read(write(folder, parameters=parameters)))
+    assert [(t.point["sae"], t.point["sae.expansion_factor"]) for t in found] == [
+        (sae, factor) for sae in parameters["sae"]["values"] for factor in (3, 4)
+    ]
+    assert [t.cfg.sae[0].expansion_factor for t in found] == [3, 4, 3, 4]
+
+
 def test_a_sweep_may_stand_in_a_run_config_or_beside_it(folder: Path):
     merged = yaml.safe_load((folder / "base.yaml").read_text()) | {"sweep": GRID}
     (folder / "merged.yaml").write_text(yaml.safe_dump(merged))
