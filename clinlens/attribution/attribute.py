@@ -225,6 +225,11 @@ def method_settings(names: Sequence[str], settings: Sequence[str], *, has_featur
                 f"--set {setting!r} names no setting of a method, expected METHOD.KEY=VALUE such as "
                 "integrated_gradients.n_steps=32. Correct it."
             )
+        if method not in chosen and "all" not in chosen:
+            raise UserError(
+                f"--set {setting!r} is for a method that is not asked for, expected one of {', '.join(chosen)}. "
+                "Add --method, or leave it out."
+            )
         values.setdefault(method, {})[name] = yaml.safe_load(value)
     bridge = values.pop(NAME, {})
     try:

@@ -210,7 +210,11 @@ def test_a_long_text_is_refused_or_read_in_windows(config: Path, capsys: pytest.
         (("--feature", f"{POINT}/64"), "the SAE has features 0 to 63"),
         (("--target", " acute", "--method", "magic"), "'magic' is no method"),
         (("--target", " acute", "--set", "heta.magic=1"), "names no setting of a method"),
-        (("--target", " acute", "--set", "attn_lrp.baseline=none"), "--set baseline: input should be 'zero'"),
+        (
+            ("--target", " acute", "--set", "attn_lrp.baseline=zero"),
+            "for a method that is not asked for, expected one of gim",
+        ),
+        (("--target", " acute", "--set", "gim.baseline=none"), "--set baseline: input should be 'zero'"),
         (("--feature", "5"), "expected HOOK/INDEX such as"),
         (("--feature", "blocks.0.hook_resid_post/5"), "holds no trained SAE"),
         (("--class", "acute"), "expected a classifier"),
