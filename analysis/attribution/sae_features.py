@@ -108,7 +108,8 @@ def bridge_result(asked: Asked, problem: Problem, cfg: SAEFeaturesConfig, seed: 
     """The part of a record."""
     memory, start = Footprint(problem.lm.device), time.perf_counter()
     given: dict[str, Any] = {name: getattr(cfg, name) for name in BridgeConfig.model_fields}
-    settings = BridgeConfig(**(given | {"seed": seed}))
+    given["seed"] = seed
+    settings = BridgeConfig(**given)
     ground = ground_of(asked, problem, settings)
     graphs = [feature_graph(ground, one, settings) for one in feature_targets(asked)]
     answer = answer_graph(ground, settings) if ground.has_answer else None

@@ -177,7 +177,15 @@ def drift(docs: Documents, patients: Sequence[str], n_reference: int, cfg: Drift
     each = corrected(share_z[0], np.abs(share_z[1:]).max(1))
     order = [i for i in np.argsort(-np.abs(share_z[0]), kind="stable") if each[i] <= cfg.alpha]
     shifted = [
-        Shifted(*docs.places[i], float(before[i]), float(after[i]), float(share_z[0, i]), float(each[i])) for i in order
+        Shifted(
+            docs.places[i][0],
+            docs.places[i][1],
+            float(before[i]),
+            float(after[i]),
+            float(share_z[0, i]),
+            float(each[i]),
+        )
+        for i in order
     ]
     fvu = {
         point: {"before": float(docs.fvu[:n_reference, i].mean()), "after": float(docs.fvu[n_reference:, i].mean())}

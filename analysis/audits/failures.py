@@ -174,12 +174,13 @@ def suspects(
     )
     p = corrected(seen, largest)
     order = [i for i in np.argsort(-np.abs(seen), kind="stable")[: cfg.n_features] if total[:, i].any()]
+    places = [str(names[i]).rpartition("/") for i in order]
     return [
         Suspect(
-            names[i].rpartition("/")[0], int(names[i].rpartition("/")[2]), float(values[:, 0, i].mean()),
+            point, int(number), float(values[:, 0, i].mean()),
             float(values[:, 1:, i].mean()), float(seen[i]), float(p[i]),
         )
-        for i in order
+        for i, (point, _, number) in zip(order, places, strict=True)
     ]  # fmt: skip
 
 
@@ -196,7 +197,7 @@ def unusual(
     usual = acts[list(some)].mean(0)
     distance = np.abs(acts[row] - usual) / (scale + 0.1 * np.abs(acts).max(initial=1e-9))
     order = np.argsort(-distance, kind="stable")[: cfg.n_features]
-    return [(names[i], float(acts[row, i]), float(usual[i])) for i in order if distance[i] > 0]
+    return [(str(names[i]), float(acts[row, i]), float(usual[i])) for i in order if distance[i] > 0]
 
 
 def tokens_for(lm: LanguageModel, cohort: Cohort, row: int, given: str, cfg: FailureConfig) -> list[Word]:

@@ -63,7 +63,7 @@ def judged(
     if layer is None:
         return Detector(kind, found, [], None)
     fires = (layer.columns(list(features)) > 0).any(axis=1)
-    return Detector(kind, found, list(features), float(fires[rows & cohort.is_positive].mean()))
+    return Detector(kind, found, list(features), float(np.mean(fires[rows & cohort.is_positive])))
 
 
 def probe(x: np.ndarray, cohort: Cohort, seed: int) -> np.ndarray:

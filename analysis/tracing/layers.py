@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from scipy import sparse
@@ -37,7 +37,7 @@ class Layer:
 
     @property
     def n_features(self) -> int:
-        return self.scores.shape[1]
+        return cast("tuple[int, int]", self.scores.shape)[1]
 
     def rows(self, rows: np.ndarray) -> sparse.csc_array:
         """The scores of some units, the features that define the concept silenced."""

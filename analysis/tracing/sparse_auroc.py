@@ -10,6 +10,7 @@ Source: Mann and Whitney 1947; mid-ranks for ties as in Kendall 1945.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from scipy import sparse
@@ -48,7 +49,7 @@ def ranked(scores: sparse.csc_array) -> Ranked:
     x.sort_indices()
     if x.nnz and x.data.min() < 0:
         raise ValueError("features that fall below zero have no zero mass to rank first")
-    n, n_features = x.shape
+    n, n_features = cast("tuple[int, int]", x.shape)
     counts = np.diff(x.indptr)
     n_zero = n - counts
     column = np.repeat(np.arange(n_features), counts)

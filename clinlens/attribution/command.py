@@ -41,7 +41,9 @@ def asked_of(given: dict[str, Any]) -> list[Asked]:
         UserError: Neither a text nor cases, or both.
     """
     named: dict[str, Any] = {name: given.get(name) for name in TargetRequest.model_fields}
-    given_ones = {name: value for name, value in named.items() if value or (value == 0 and value is not False)}
+    given_ones: dict[str, Any] = {
+        name: value for name, value in named.items() if value or (value == 0 and value is not False)
+    }
     request = TargetRequest(**given_ones)
     if (given["text"] is None) == (given["cases"] is None):
         raise UserError(

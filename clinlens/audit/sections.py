@@ -153,6 +153,7 @@ def failures(found: dict[str, Any]) -> list[Section]:
         ]
         for one in found["suspects"]
     ]
+    confusions = [[right, answered, str(n)] for right, answered, n in found["confusions"]]
     return [
         Section(
             "Wrong answers, the surest first",

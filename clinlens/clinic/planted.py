@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch.nn import functional as F  # noqa: N812 (torch's own custom)
@@ -118,6 +118,7 @@ def answer_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pr
     inputs = {name: encoded[name] for name in ("input_ids", "attention_mask")}
     hidden = model.base_model(**inputs).last_hidden_state
     head = model.get_output_embeddings()
+    assert head is not None  # noqa: S101 - a decoder has one
     return head(hidden[torch.arange(len(prompts)), inputs["attention_mask"].sum(1) - 1])
 
 
@@ -139,7 +140,7 @@ def share_told(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, seed:
 def learners(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> torch.optim.Adam:
     """Freezes all but the protected group's word and the attention's queries and keys."""
     model.requires_grad_(False)
-    words = model.get_input_embeddings().weight.requires_grad_(True)
+    words = cast("torch.nn.Embedding", model.get_input_embeddings()).weight.requires_grad_(True)
     learns = torch.zeros(len(words), 1)
     learns[tokenizer(f" {CONCEPTS[PROTECTED_GROUP].forms[0]}", add_special_tokens=False)["input_ids"]] = 1
     words.register_hook(lambda gradient: gradient * learns)

@@ -134,6 +134,15 @@ def test_the_bridge_stands_beside_other_methods(config: Path, capsys: pytest.Cap
     assert result["origin"]["sae"]["sae_id"] == "l1-a"
 
 
+def test_the_bridge_explains_an_answer_of_several_tokens(config: Path, capsys: pytest.CaptureFixture[str]):
+    (record,) = said(
+        config, capsys, "--continuation", " acute pain", "--feature", f"{POINT}/5", "--method", "sae_features"
+    )["records"]
+    (result,) = record["results"]
+    assert len(result["attribution"]["raw"]) == 13
+    assert [node["text"] for node in result["bridge"]["answer"]["nodes"] if node["kind"] == "answer"] == [" acute pain"]
+
+
 def test_the_bridge_reads_no_windows(config: Path, capsys: pytest.CaptureFixture[str]):
     long = config.parent / "long.txt"
     long.write_text(" ".join([TEXT] * 7))
