@@ -91,14 +91,14 @@ def measured(browser: Any, place: Place, *, quick: bool) -> Report:
     """Both figures."""
     report = Report()
     report.targets = {"hover_to_repaint_ms": "<= 16", "first_view_s": "<= 1"}
-    square = made(place, job("word " * 511, generate=512))
+    square = made(place, job(("word " * 511).strip(), generate=512))
     moves = hovered(browser, place, square, 40 if quick else 200)
     works = sorted(one[0] for one in moves)
     report.figures["hover_to_repaint_ms"] = spread(works)
     report.peers["hover_to_repaint_p95_ms"] = works[int(0.95 * (len(works) - 1))]
     report.peers["hover_with_wait_for_frame_ms"] = spread([one[1] for one in moves]).value
     report.say(f"hover: {len(works)} moves over a matrix of 512 × 512, two methods shown")
-    large = made(place, job("word and more words ; " * 819, methods=("attn_lrp",), generate=512))
+    large = made(place, job(("word and more words ; " * 819).strip(), methods=("attn_lrp",), generate=512))
     report.figures["first_view_s"] = spread(first_views(browser, place, large, 3 if quick else 9))
     report.say("first view: 4,096 × 512 in tiles, empty cache")
     return report
