@@ -1,14 +1,9 @@
 // The page of one job: its progress while it runs, and then what came out.
 
-import { categoryFilter } from "./category_filter.js";
-import { conversation } from "./conversation.js";
-import { editor } from "./counterfactuals.js";
 import { byId, make, say, table, words } from "./elements.js";
-import { exportsOf } from "./exports.js";
 import * as jobs from "./jobs.js";
 import { Live, isFinal } from "./live.js";
 import { modelsOf, outcomesOf } from "./outcomes.js";
-import { methodsPanel, metricsPanel, originPanel, tokensPanel } from "./panels.js";
 import { Stage } from "./stage.js";
 
 const id = byId("job").dataset.job;
@@ -56,7 +51,7 @@ async function load(asked = jobs.results(id)) {
   chooseModel();
   performance.mark("first-view");
   document.dispatchEvent(new CustomEvent("first-view"));
-  window.requestIdleCallback(() => panels());
+  window.requestIdleCallback(() => act(panels));
 }
 
 function chooseModel() {
@@ -64,7 +59,7 @@ function chooseModel() {
   choice.replaceChildren(...models.map((name) => make("option", {}, name)));
   byId("model-field").hidden = models.length < 2;
   const show = () => stage.show(outcomes.filter((one) => one.model === choice.value));
-  choice.addEventListener("change", () => { show(); panels(); });
+  choice.addEventListener("change", () => { show(); act(panels); });
   const second = outcomes.find((one) => one.model !== models[0]) ?? outcomes[1];
   byId("split").hidden = !second;
   if (second) byId("split").href = `/desk/compare?left=${id}:${outcomes[0].index}&right=${id}:${second.index}`;
@@ -87,7 +82,11 @@ function panel(name, fill) {
   open();
 }
 
-function panels() {
+/** What can wait until the first view stands is fetched afterwards: the panels, and their modules with them. */
+async function panels() {
+  const [{ methodsPanel, metricsPanel, originPanel, tokensPanel }, { editor }, { categoryFilter }, { conversation }] = await Promise.all([
+    import("./panels.js"), import("./counterfactuals.js"), import("./category_filter.js"), import("./conversation.js"),
+  ]);
   const shown = stage.outcomes;
   panel("methods", () => methodsPanel(shown));
   panel("metrics", async () => metricsPanel(await jobs.metrics(id)));
@@ -95,7 +94,7 @@ function panels() {
   panel("origin", () => originPanel(shown, record));
   panel("edits", () => editor(id, shown));
   categoryFilter(stage, () => jobs.categories(id));
-  conversation(id, stage, panel).catch((error) => problem(error.message));
+  await conversation(id, stage, panel);
 }
 
 async function act(work) {
@@ -117,7 +116,7 @@ byId("rename-dialog").addEventListener("close", () => {
 byId("export").addEventListener("click", () => byId("export-dialog").showModal());
 byId("export-dialog").addEventListener("click", (event) => {
   const kind = event.target.dataset?.export;
-  if (kind) act(() => exportsOf(kind, record, stage));
+  if (kind) act(async () => (await import("./exports.js")).exportsOf(kind, record, stage));
 });
 
 act(async () => {

@@ -8,6 +8,7 @@ def test_a_module_is_named_with_all_that_it_imports():
     assert found[0] == "result.js"
     assert {"requests.js", "matrix.js", "token_strip.js"} <= set(found)
     assert "overview.js" not in found
+    assert "panels.js" not in found, "what the first view does not need comes later"
 
 
 def test_every_import_of_a_module_is_a_file_that_is_served():
