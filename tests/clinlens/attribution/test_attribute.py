@@ -140,7 +140,7 @@ def test_the_bridge_explains_an_answer_of_several_tokens(config: Path, capsys: p
     )["records"]
     (result,) = record["results"]
     assert len(result["attribution"]["raw"]) == 13
-    assert [node["text"] for node in result["bridge"]["answer"]["nodes"] if node["kind"] == "answer"] == [" acute pain"]
+    assert [node["text"] for node in result["bridge"]["answer"]["nodes"] if node["kind"] == "answer"] == ["acute pain"]
 
 
 def test_the_bridge_reads_no_windows(config: Path, capsys: pytest.CaptureFixture[str]):
