@@ -22,6 +22,7 @@ from hooks.model import LanguageModel, load
 from hooks.store import Store
 from sae import artefact, saelens_format
 from sae.base import SAE, variance
+from sae.batchtopk import BatchTopKSAE
 from sae.build import build
 from sae.config import SAEConfig
 from sae.errors import UserError
@@ -40,6 +41,7 @@ COMPARISON_FILE = "end_to_end.json"
 LR_SHARE = 0.1
 """Of the learning rate of training, where none is set. Source: docs/steering.md, measured on the embedded clinic."""
 CALIBRATION_BATCHES = 8
+SETTLING_BATCHES = 32
 COMPARED = {
     "splice": ("ce_spliced", "ce_loss_score", "kl"),
     "reconstruction": ("explained_variance", "mse", "cosine", "l0", "dead_fraction"),
@@ -181,7 +183,19 @@ class Tuned:
         finally:
             tracker.close(None)
         if self.is_finished:
+            self.settle()
             self.save()
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Gives a BatchTopK the threshold of its last weights, over further batches: its running mean lags behind by a
+        hundred steps, which is most of a fine-tuning."""
+        if not isinstance(self.sae, BatchTopKSAE):
+            return
+        batches = self.stream.batches(self.n_steps)
+        dead = torch.zeros(self.sae.d_sae, dtype=torch.bool, device=self.lm.device)
+        found = [self.loss(next(batches), dead, self.weights).own.least_active for _ in range(SETTLING_BATCHES)]
+        self.sae.threshold.fill_(float(torch.stack([one for one in found if one is not None]).mean()))
 
     def step(self, batch: Any, tracker: Tracker) -> None:
         """One step."""
@@ -214,7 +228,7 @@ class Tuned:
             "lr": self.lr * lr_factor(step - 1, self.schedule),
         }
         terms = found.terms | {"loss": found.total}
-        self.row = row | {name: float(value) for name, value in terms.items()}
+        self.row = row | {name: float(value.detach()) for name, value in terms.items()}
         tracker.log(self.row, self.clocks.fired.cpu().numpy() / max(self.window_tokens, 1))
         self.clocks.fired.zero_()
         self.window_tokens = 0
