@@ -90,13 +90,17 @@ class FinetuningConfig(Settings, frozen=True):
 
     n_tokens: PositiveInt = Field(default=200_000, description="Tokens of training documents that are read, about.")
     batch_tokens: PositiveInt = Field(
-        default=2048, description="Most tokens of a step, padding included; the model's logits for all are held at once."
+        default=2048,
+        description="Most tokens of a step, padding included; the model's logits for all are held at once.",
     )
     lr: PositiveFloat | None = Field(
-        default=None, description="Learning rate of Adam after its warm-up; a tenth of what the SAE was trained with if unset."
+        default=None,
+        description="Learning rate of Adam after its warm-up; a tenth of what the SAE was trained with if unset.",
     )
     lr_warmup: float = Field(default=0.1, ge=0, le=1, description="Share of the steps over which it rises from 0.")
-    lr_decay: float = Field(default=0.5, ge=0, le=1, description="Share of the steps, at the end, over which it falls to 0.")
+    lr_decay: float = Field(
+        default=0.5, ge=0, le=1, description="Share of the steps, at the end, over which it falls to 0."
+    )
     reconstruction: NonNegativeFloat = Field(
         default=0.0,
         description="Weight of the squared error beside the KL divergence, both in the size they have before the first step: "

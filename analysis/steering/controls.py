@@ -50,7 +50,9 @@ def feature_table(sae: SAE, rows: Iterable[Float[Tensor, "rows d_in"]]) -> Featu
         total += acts.double().sum(0)
         largest = torch.maximum(largest, acts.double().amax(0))
     if n == 0:
-        raise UserError("The held-out documents have no row to count features on, expected some. Hold out more documents.")
+        raise UserError(
+            "The held-out documents have no row to count features on, expected some. Hold out more documents."
+        )
     size = total / fired.clamp_min(1) * sae.W_dec.detach().cpu().double().norm(dim=1)
     return FeatureTable((fired / n).numpy(), size.numpy(), largest.numpy(), n)
 

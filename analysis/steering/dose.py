@@ -116,9 +116,7 @@ def beyond(moved: Float[np.ndarray, "cases"], others: Float[np.ndarray, "control
     """A change beside the controls'."""
     means = np.nanmean(others, 1)
     n_as_far = int((np.abs(means) >= abs(np.nanmean(moved))).sum())
-    return Compared(
-        tuple(map(float, means)), mean(moved - others.mean(0), seed), (1 + n_as_far) / (1 + len(means))
-    )
+    return Compared(tuple(map(float, means)), mean(moved - others.mean(0), seed), (1 + n_as_far) / (1 + len(means)))
 
 
 def moved_to(changes: Sequence[Change], features: Sequence[int]) -> tuple[Change, ...]:

@@ -23,9 +23,7 @@ class Generated(NamedTuple):
 
 
 @torch.inference_mode()
-def generated(
-    steering: Steering, case: Case, n_tokens: int, *, temperature: float = 0.0, seed: int = 0
-) -> Generated:
+def generated(steering: Steering, case: Case, n_tokens: int, *, temperature: float = 0.0, seed: int = 0) -> Generated:
     """Continues a case, up to so many tokens or the end of text.
 
     Args:

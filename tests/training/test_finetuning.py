@@ -134,7 +134,9 @@ def test_the_exchange_rate_is_the_ratio_of_the_two_losses(trained: Path, tiny_mo
     loss = loss_of(trained, tiny_model, TopKConfig(expansion_factor=2, k=6))
     batch = next(TextStream(Store.open(trained / "acts"), loss.lm, 128, 0).batches())
     found = loss(batch, torch.zeros(64, dtype=torch.bool), Weights(1.0, 0.0, 1.0))
-    assert exchange_rate(loss, [batch]) == pytest.approx(float(found.kl.detach()) / float(found.terms["mse"].detach()), rel=1e-5)
+    assert exchange_rate(loss, [batch]) == pytest.approx(
+        float(found.kl.detach()) / float(found.terms["mse"].detach()), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("cfg", CONFIGS[1:3], ids=lambda cfg: cfg.architecture)
@@ -182,7 +184,9 @@ def test_another_model_than_the_captured_one_is_refused(trained: Path, tmp_path:
 def test_an_encoder_has_no_answers_to_train_on(trained: Path, tmp_path: Path):
     encoder = write_tiny_model(tmp_path / "encoder", "bert")
     with pytest.raises(UserError, match="expected a decoder"):
-        tuning(trained, encoder, TopKConfig(expansion_factor=2, k=6), SHORT.model_copy(update={"lr": 4e-3})).run(nothing)
+        tuning(trained, encoder, TopKConfig(expansion_factor=2, k=6), SHORT.model_copy(update={"lr": 4e-3})).run(
+            nothing
+        )
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(trained: Path, tiny_model: Path):
@@ -196,7 +200,9 @@ def test_what_was_evaluated_before_can_still_be_differentiated_through(trained: 
     load.cache_clear()
     ids = (sae_id(trained, CONFIGS[0]),)
     fresh = EvaluationConfig(splice_tokens=99)
-    Evaluate(trained, POINT, ids, ModelConfig(name=str(tiny_model)), fresh, SETTINGS.exclude_special_tokens).run(nothing)
+    Evaluate(trained, POINT, ids, ModelConfig(name=str(tiny_model)), fresh, SETTINGS.exclude_special_tokens).run(
+        nothing
+    )
     made = tuning(trained, tiny_model, CONFIGS[0], SHORT.model_copy(update={"n_tokens": 64}))
     made.run(nothing)
     assert made.is_complete
