@@ -31,7 +31,7 @@ from training.checkpoint import Clocks, Progress
 from training.config import EvaluationConfig, FinetuningConfig
 from training.end_to_end import EndToEnd, Found, Weights, exchange_rate
 from training.evaluation import Evaluate
-from training.schedule import learning_rate, lr_factor
+from training.schedule import lr_factor
 from training.spec import METRICS_FILE
 from training.text_stream import TextStream
 from training.tracking import HISTORY_FILE, Row, Tracker

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from analysis.faithfulness.intervals import Mean, mean
 from analysis.steering.answers import Question, answers, divergence
@@ -55,50 +56,62 @@ class SideEffects(NamedTuple):
 
 
 def side_effects(
-    steering: Steering, windows: Sequence[Batch], unrelated: Sequence[Question], seed: int = 0
-) -> SideEffects:
+    doses: Sequence[Steering], windows: Sequence[Batch], unrelated: Sequence[Question], seed: int = 0
+) -> tuple[SideEffects, ...]:
     """Measures changes on held-out windows and on unrelated prompts.
 
     Args:
-        steering: The changes.
+        doses: The changes of each strength, of one model; the clean one reads only once for all.
         windows: Held-out text, as it was captured.
         unrelated: Prompts whose answers should stay.
         seed: Of the resamples.
     """
-    reading = read(steering, windows)
-    clean = read(steering.clean, windows)
-    before, after = (answers(one, unrelated).next_token for one in (steering.clean, steering))
-    moved = (before.argmax(-1) != after.argmax(-1)).numpy().astype(float)
+    clean, *readings = read([doses[0].clean, *doses], windows)
+    before = answers(doses[0].clean, unrelated).next_token
+    return tuple(
+        compared(reading, clean, before, answers(steering, unrelated).next_token, seed)
+        for reading, steering in zip(readings, doses, strict=True)
+    )
+
+
+def compared(
+    reading: Reading, clean: Reading, before: Float[Tensor, "prompts vocabulary"],
+    after: Float[Tensor, "prompts vocabulary"], seed: int,
+) -> SideEffects:  # fmt: skip
+    """The figures of one strength, with intervals over windows and prompts."""
     n_windows = len(reading.surprise)
     draws = np.random.default_rng(seed).integers(0, n_windows, (DRAWS, n_windows))
-    lows, highs = [], []
-    for total in (reading.surprise, reading.divergence):
-        low, high = np.quantile(total[draws].sum(1) / reading.n_tokens[draws].sum(1), [0.025, 0.975])
-        lows.append(float(low))
-        highs.append(float(high))
+
+    def per_token(sums: Float[np.ndarray, "windows"]) -> Mean:
+        low, high = np.quantile(sums[draws].sum(1) / reading.n_tokens[draws].sum(1), [0.025, 0.975])
+        return Mean(float(sums.sum() / reading.n_tokens.sum()), float(low), float(high), n_windows)
+
+    surprise = per_token(reading.surprise)
+    moved = (before.argmax(-1) != after.argmax(-1)).numpy().astype(float)
     return SideEffects(
-        Mean(reading.perplexity, float(np.exp(lows[0])), float(np.exp(highs[0])), n_windows),
+        Mean(*(float(np.exp(one)) for one in surprise[:3]), n_windows),
         clean.perplexity,
-        Mean(float(reading.divergence.sum() / reading.n_tokens.sum()), lows[1], highs[1], n_windows),
+        per_token(reading.divergence),
         mean(divergence(before, after).numpy(), seed),
         mean(moved, seed),
     )
 
 
 @torch.inference_mode()
-def read(steering: Steering, windows: Sequence[Batch]) -> Reading:
-    """Reads windows with and without the changes."""
-    surprise, n_tokens, moved = [], [], []
+def read(doses: Sequence[Steering], windows: Sequence[Batch]) -> list[Reading]:
+    """Reads windows under each of several changes, the first of which the others are compared with."""
+    parts: list[list[list[Tensor]]] = [[[], [], []] for _ in doses]
     for batch in windows:
         is_free = batch.attention_mask.bool() & ~batch.is_special
-        log_probs, clean = (
-            one.logits(*batch.inputs, is_free).float().log_softmax(-1).cpu() for one in (steering, steering.clean)
-        )
         has_next = (batch.is_row & ~batch.is_special)[:, :-1] & batch.attention_mask[:, 1:].bool()
-        chosen = log_probs[:, :-1].gather(-1, batch.input_ids[:, 1:, None])[..., 0]
-        surprise.append(-(chosen.double() * has_next).sum(1))
-        n_tokens.append(has_next.sum(1).double())
-        moved.append((divergence(clean, log_probs)[:, :-1].double() * has_next).sum(1))
-    found = [torch.cat(one).numpy() for one in (surprise, n_tokens, moved)]
-    kept = found[1] > 0
-    return Reading(*(one[kept] for one in found))
+        first: Tensor | None = None
+        for steering, (surprise, n_tokens, moved) in zip(doses, parts, strict=True):
+            log_probs = steering.logits(*batch.inputs, is_free)[:, :-1].float().log_softmax(-1).cpu()
+            first = log_probs if first is None else first
+            chosen = log_probs.gather(-1, batch.input_ids[:, 1:, None])[..., 0]
+            surprise.append(-(chosen.double() * has_next).sum(1))
+            n_tokens.append(has_next.sum(1).double())
+            moved.append((divergence(first, log_probs).double() * has_next).sum(1))
+    found = [[torch.cat(one).numpy() for one in columns] for columns in parts]
+    kept = found[0][1] > 0
+    return [Reading(*(one[kept] for one in columns)) for columns in found]

@@ -66,10 +66,8 @@ def measure(
     with progress("steer", 2 * len(doses) + n_shown, "step") as done:
         found = curve(steering, questions, doses, sets, cfg.seed)
         done(len(doses))
-        costs = []
-        for changes in doses:
-            costs.append(side_effects(steering.with_changes(changes), windows, others, cfg.seed))
-            done(1)
+        costs = side_effects([steering.with_changes(changes) for changes in doses], windows, others, cfg.seed)
+        done(len(doses))
         written = [written_by(steering, one.case, doses, cfg, done) for one in questions] if cfg.n_tokens else []
     warned = tuple(warnings_of(dose, cost, written, number + 1, cfg) for number, (dose, cost) in enumerate(
         zip(doses, costs, strict=True)
@@ -87,7 +85,7 @@ def measure(
         "cases": case_records(asked, questions, found, written, doses),
         "n_unrelated": len(others), "settings": cfg.model_dump(mode="json"), "clinlens": version("clinlens"),
     }  # fmt: skip
-    return Measured(found, tuple(costs), warned, record)
+    return Measured(found, costs, warned, record)
 
 
 def question(lm: LanguageModel, asked: Asked) -> Question:
