@@ -54,7 +54,7 @@ def steer_command(place: Path, given: dict[str, Any]) -> dict[str, Any]:
     if kept is not None:
         profiles.refuse_foreign(kept, lm, found)
     unrelated = read_cases(given["unrelated"], TargetRequest()) if given["unrelated"] is not None else []
-    measured = measure(run, Steering(lm, found, ()), doses, asked, unrelated, cfg)
+    measured = measure(run, Steering(lm, found, doses[0]), doses, asked, unrelated, cfg)
     record = measured.record | {"profile": None if kept is None else kept.model_dump(mode="json"), "caveat": CAVEAT}
     files = []
     if given["save_profile"] is not None:
