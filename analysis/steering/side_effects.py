@@ -89,7 +89,7 @@ def compared(
     surprise = per_token(reading.surprise)
     moved = (before.argmax(-1) != after.argmax(-1)).numpy().astype(float)
     return SideEffects(
-        Mean(*(float(np.exp(one)) for one in surprise[:3]), n_windows),
+        Mean(float(np.exp(surprise.value)), float(np.exp(surprise.low)), float(np.exp(surprise.high)), n_windows),
         clean.perplexity,
         per_token(reading.divergence),
         mean(divergence(before, after).numpy(), seed),
