@@ -92,7 +92,7 @@ def curve(
     has_answer = bool(np.isfinite(clean.log_prob).any())
     sets = controls if has_answer else ()
     found = tuple(measured(steering, questions, tuple(changes), sets, clean, seed) for changes in doses)
-    return Curve(mean(clean.probability, seed), found, tuple(tuple(one) for one in sets))
+    return Curve(over_cases(clean.probability, seed), found, tuple(tuple(one) for one in sets))
 
 
 def measured(
@@ -109,14 +109,23 @@ def measured(
     others = [response(moved_to(changes, features)).log_odds - clean.log_odds for features in controls]
     kl = divergence(clean.next_token, own.next_token).numpy()
     compared = None if not others else beyond(moved, np.stack(others), seed)
-    return Dose(changes, mean(own.probability, seed), mean(moved, seed), mean(kl, seed), compared, moved)
+    probability, change, apart = (over_cases(one, seed) for one in (own.probability, moved, kl))
+    return Dose(changes, probability, change, apart, compared, moved)
+
+
+def over_cases(values: Float[np.ndarray, "cases"], seed: int) -> Mean:
+    """Mean and interval; one case has no interval, and a row of equal ends would look like certainty."""
+    found = mean(values, seed)
+    return found if found.n > 1 else found._replace(low=float("nan"), high=float("nan"))
 
 
 def beyond(moved: Float[np.ndarray, "cases"], others: Float[np.ndarray, "controls cases"], seed: int) -> Compared:
     """A change beside the controls'."""
     means = np.nanmean(others, 1)
     n_as_far = int((np.abs(means) >= abs(np.nanmean(moved))).sum())
-    return Compared(tuple(map(float, means)), mean(moved - others.mean(0), seed), (1 + n_as_far) / (1 + len(means)))
+    return Compared(
+        tuple(map(float, means)), over_cases(moved - others.mean(0), seed), (1 + n_as_far) / (1 + len(means))
+    )
 
 
 def moved_to(changes: Sequence[Change], features: Sequence[int]) -> tuple[Change, ...]:

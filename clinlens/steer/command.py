@@ -180,9 +180,9 @@ def lines(found: dict[str, Any]) -> list[str]:
         beside = "–" if controls is None else f"{controls['low']:+.3f} to {controls['high']:+.3f}"
         p_value = "–" if controls is None else f"{controls['p_value']:.3f}"
         strength = "profile" if dose["strength"] is None else f"{dose['strength']:g}"
-        moved = (
-            "–" if change["value"] is None else f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
-        )
+        moved = "–" if change["value"] is None else f"{change['value']:+.3f}"
+        if change["low"] is not None:
+            moved += f" [{change['low']:+.3f}, {change['high']:+.3f}]"
         rows.append(
             f"{strength:12} {shown(dose['probability']['value']):13} {moved:21} {beside:20} {p_value:6} "
             f"× {costs['perplexity_ratio']:<10.4f} {costs['kl_unrelated']['value']:.4f}"

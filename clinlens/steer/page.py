@@ -64,7 +64,8 @@ def chart(doses: Sequence[dict[str, Any]]) -> Chart | None:
     strengths = [dose["strength"] for dose in doses]
     values = [dose["change"][key] for dose in doses for key in ("value", "low", "high")]
     values += [dose["controls"][key] for dose in doses if dose["controls"] for key in ("low", "high")]
-    low, high = min(*values, 0.0), max(*values, 0.0)
+    known = [value for value in values if value is not None]  # one case has no interval
+    low, high = min(*known, 0.0), max(*known, 0.0)
     span = (high - low) or 1.0
 
     def x(strength: float) -> float:
@@ -83,7 +84,11 @@ def chart(doses: Sequence[dict[str, Any]]) -> Chart | None:
     return Chart(
         points([(strength, change["value"]) for strength, change in changes]),
         points([*sides[0], *reversed(sides[1])]),
-        [(x(strength), y(change["low"]), y(change["high"])) for strength, change in changes],
+        [
+            (x(strength), y(change["low"]), y(change["high"]))
+            for strength, change in changes
+            if change["low"] is not None
+        ],
         [(x(strength), y(change["value"]), f"{strength:g}: {change['value']:+.3f}") for strength, change in changes],
         [(x(strength), f"{strength:g}") for strength in strengths],
         [(y(value), f"{value:+.2f}") for value in (low, low + span / 2, low + span)],

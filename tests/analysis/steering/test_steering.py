@@ -231,6 +231,15 @@ def test_the_planted_feature_moves_its_answer_beyond_every_control():
     assert last.beyond.low > 5
 
 
+def test_one_case_has_a_change_but_no_interval():
+    lm = planted_model()
+    questions = [Question(cases.read(TEXT, lm), (ACUTE,))]
+    (dose,) = curve(steering(lm, axis_sae()), questions, [(change(PLANTED, "clamp", 1.0),)]).doses
+    assert dose.record()["change"]["value"] > 0
+    assert dose.record()["change"]["low"] is None
+    assert dose.controls is None
+
+
 def test_beyond_is_worked_by_hand():
     found = beyond(np.asarray([2.0, 4.0]), np.asarray([[1.0, 1.0], [3.0, 3.0], [-5.0, -5.0]]), seed=0)
     assert found.changes == (1.0, 3.0, -5.0)

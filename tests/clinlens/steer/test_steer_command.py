@@ -157,6 +157,22 @@ def test_a_strength_that_destroys_text_is_warned_of_with_its_perplexity(run: Pat
     assert any(line.startswith("WARNING: At clamp 60") for line in lines(found))
 
 
+def test_many_cases_have_intervals_and_a_file_of_unrelated_prompts(run: Path, feature: str, tmp_path: Path):
+    cases, unrelated, target = tmp_path / "cases.jsonl", tmp_path / "other.jsonl", tmp_path / "page.html"
+    rows = [{"id": f"c{n}", "text": f"patient {n} has fever", "target": " and"} for n in range(4)]
+    cases.write_text("\n".join(map(json.dumps, rows)))
+    unrelated.write_text("\n".join(json.dumps({"text": f"given drug {n}"}) for n in range(3)))
+    options = {"features": (feature,), "mode": "clamp", "strengths": ("1,2",), "cases": cases, "unrelated": unrelated}
+    found = steer_command(run, given(**options, report=target))
+    change = found["doses"][1]["change"]
+    assert change["low"] <= change["value"] <= change["high"]
+    assert (change["n"], found["n_unrelated"]) == (4, 3)
+    assert target.read_text().count('class="bar"') == 2
+    cases.write_text(json.dumps({"text": "patient has fever", "generate": 3}))
+    with pytest.raises(UserError, match="expected a target or a continuation"):
+        steer_command(run, given(**options))
+
+
 def test_a_fine_tuned_one_lies_beside_and_can_be_steered(run: Path, feature: str, text: Path):
     source = sae_folder(run, POINT, None)
     made = finetune(run, POINT, None)
