@@ -143,6 +143,21 @@ stage_verb("examples", ("examples",), "Gather contexts for every feature.")
 stage_verb("report", ("report",), "Write report.html from what the other stages made.")
 
 
+@cli.command(
+    "finetune", help="Train an SAE further on what the model answers with it spliced in; a new one beside the old."
+)
+@run_argument
+@overrides
+@click.option("--hook-point", required=True, metavar="NAME", help="Where it reads, such as blocks.3.hook_resid_post.")
+@click.option("--sae", "sae_id", metavar="ID", help="Which SAE, where the hook point has several.")
+@as_json
+def finetune_verb(run: Path, overrides: tuple[str, ...], hook_point: str, sae_id: str | None, as_json: bool) -> None:
+    from clinlens.finetune import finetune, lines
+
+    found = finetune(run, hook_point, sae_id, overrides)
+    show_lines(found, lines(found), as_json)
+
+
 format_option = click.option(
     "--format",
     "kind",
@@ -255,6 +270,49 @@ def faithfulness_verb(
     names = tuple(name.strip() for name in methods.split(",") if name.strip())
     result = judge(Run(configs.read(run, overrides)), suites, names)
     show_lines(result, table.lines(result), as_json)
+
+
+@cli.command("steer", help="Amplify, suppress or clamp SAE features while the model answers; what that does and costs.")
+@run_argument
+@click.option("--feature", "features", multiple=True, metavar="HOOK/INDEX", help="A feature; may be repeated.")
+@click.option("--mode", type=click.Choice(["amplify", "suppress", "clamp"]), help="What is done to it.")
+@click.option(
+    "--strength",
+    "strengths",
+    multiple=True,
+    metavar="S[,S…]",
+    help="Factor (amplify), share taken away (suppress), multiple of its largest activation (clamp); several make a curve.",
+)
+@click.option("--sae", "sae_id", metavar="ID", help="Which SAE, where a hook point has several.")
+@click.option("--text", metavar="FILE|-", help="The prompt, from a file or stdin.")
+@click.option("--cases", type=click.Path(path_type=Path), metavar="JSONL", help="Many prompts, each with its answer.")
+@click.option("--target", metavar="TEXT", help="The answer whose probability is watched, with the space before it.")
+@click.option("--contrast", metavar="TEXT", help="What could stand in its place.")
+@click.option(
+    "--unrelated", type=click.Path(path_type=Path), metavar="JSONL", help="Prompts whose answers should stay."
+)
+@click.option("--generate", type=click.IntRange(0), metavar="N", help="Most tokens to write for each prompt; 16.")
+@click.option("--temperature", type=click.FloatRange(0), help="Of what is written; 0 takes the likeliest token.")
+@click.option("--controls", type=click.IntRange(0), metavar="N", help="Matched random features to compare with; 20.")
+@click.option("--held-out-tokens", type=click.IntRange(1), metavar="N", help="For perplexity; 8,192.")
+@click.option(
+    "--destroys-at",
+    type=click.FloatRange(1),
+    metavar="RATIO",
+    help="Perplexity ratio from which a strength is warned of; 1.5.",
+)
+@click.option("--seed", type=click.IntRange(0), help="Of everything random; 0.")
+@click.option("--profile", metavar="NAME", help="Apply a profile that was kept, in the place of features.")
+@click.option("--save-profile", metavar="NAME", help="Keep these changes with what was measured of them.")
+@click.option("--note", default="", metavar="TEXT", help="What the profile is for; no patient text.")
+@click.option("--profiles", type=click.Path(path_type=Path), metavar="DIR", help="Where profiles lie; RUN/profiles.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a page.")
+@as_json
+def steer_verb(run: Path, as_json: bool, **options: Any) -> None:
+    from clinlens.steer.command import lines, steer_command
+
+    found = steer_command(run, options)
+    show_lines(found, lines(found), as_json)
 
 
 @cli.command(

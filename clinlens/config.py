@@ -18,7 +18,7 @@ from sae import artefact
 from sae.config import JumpReLUConfig, L1Config, SAEConfig, Settings, TopKConfig
 from sae.errors import UserError
 from training.choice import ChoiceConfig
-from training.config import CostConfig, EngineConfig, EvaluationConfig, TrackingConfig, TrainingConfig
+from training.config import CostConfig, EngineConfig, EvaluationConfig, FinetuningConfig, TrackingConfig, TrainingConfig
 
 ARCHITECTURES: dict[str, type[BaseModel]] = {
     cfg.model_fields["architecture"].default: cfg for cfg in get_args(get_args(SAEConfig)[0])
@@ -46,6 +46,9 @@ class RunConfig(Settings, frozen=True):
         description="One SAE of each at every hook point.",
     )
     training: TrainingConfig = Field(default=TrainingConfig(), description="How they are fitted.")
+    finetuning: FinetuningConfig = Field(
+        default=FinetuningConfig(), description="How `clinlens finetune` trains an SAE on the model's answers."
+    )
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="What is measured.")
     examples: ExamplesConfig = Field(default=ExamplesConfig(), description="Contexts kept for each feature.")
     concepts: ConceptsConfig = Field(

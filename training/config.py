@@ -85,6 +85,44 @@ class TrainingConfig(Settings, frozen=True):
         return self.dead_after_tokens or min(10_000_000, max(self.n_tokens // 10, self.batch_tokens))
 
 
+class FinetuningConfig(Settings, frozen=True):
+    """How a trained SAE is fine-tuned end to end: on what the model answers with its reconstruction spliced in."""
+
+    n_tokens: PositiveInt = Field(default=200_000, description="Tokens of training documents that are read, about.")
+    batch_tokens: PositiveInt = Field(
+        default=2048,
+        description="Most tokens of a step, padding included; the model's logits for all are held at once.",
+    )
+    lr: PositiveFloat | None = Field(
+        default=None,
+        description="Learning rate of Adam after its warm-up; a tenth of what the SAE was trained with if unset.",
+    )
+    lr_warmup: float = Field(default=0.1, ge=0, le=1, description="Share of the steps over which it rises from 0.")
+    lr_decay: float = Field(
+        default=0.5, ge=0, le=1, description="Share of the steps, at the end, over which it falls to 0."
+    )
+    reconstruction: NonNegativeFloat = Field(
+        default=0.0,
+        description="Weight of the squared error beside the KL divergence, both in the size they have before the first step: "
+        "0 trains on answers alone, 1 on both alike. Matryoshka's groups are held by this term alone.",
+    )
+    sparsity: NonNegativeFloat = Field(
+        default=1.0,
+        description="Weight of the SAE's own sparsity and auxiliary terms, as they stood to its squared error in training.",
+    )
+    gradient_clip: PositiveFloat = Field(default=1.0, description="Largest norm of a gradient.")
+    log_every_steps: PositiveInt = Field(default=10, description="Steps between two rows of the log.")
+    checkpoint_every_steps: PositiveInt = Field(default=50, description="Steps between two checkpoints.")
+
+    @property
+    def schedule(self) -> TrainingConfig:
+        """The same as settings of training: steps, and how the learning rate changes over them."""
+        return TrainingConfig(
+            n_tokens=self.n_tokens, batch_tokens=self.batch_tokens, lr=self.lr, lr_warmup=self.lr_warmup,
+            lr_decay=self.lr_decay, sparsity_warmup=0, gradient_clip=self.gradient_clip,
+        )  # fmt: skip
+
+
 class EvaluationConfig(Settings, frozen=True):
     """What is measured on held-out documents."""
 

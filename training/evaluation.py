@@ -193,6 +193,7 @@ class Evaluate:
         missing = self.missing()
         if not missing:
             return
+        load(self.model)  # outside: what is loaded in inference mode can never again be differentiated through
         with torch.inference_mode():
             self.evaluate({sae_id: saelens_format.load(self.folder(sae_id)) for sae_id in missing}, done)
 

@@ -8,6 +8,7 @@ interrupted. Several processes may share it (`training.replicas`); the first of 
 
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -310,8 +311,13 @@ def figures(
 
 def last_row(fit: Fit, n_bytes: int) -> dict[str, float]:
     """The last row of the part of a log that a resumed run keeps; empty for a new one."""
+    return last_row_of(fit.folder, n_bytes)
+
+
+def last_row_of(folder: Path, n_bytes: int) -> dict[str, float]:
+    """The same of a folder's log."""
     import json
 
     if n_bytes == 0:
         return {}
-    return json.loads((fit.folder / HISTORY_FILE).read_bytes()[:n_bytes].splitlines()[-1])
+    return json.loads((folder / HISTORY_FILE).read_bytes()[:n_bytes].splitlines()[-1])

@@ -25,8 +25,8 @@ def test_help_names_every_verb_and_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     verbs, heavy = done.stdout.splitlines()
     assert eval(verbs) == [  # noqa: S307
-        "run", "screen", "capture", "sweep", "trial", "train", "evaluate", "examples", "report", "export", "convert", "attribute",
-        "faithfulness", "trace", "audit", "serve", "labels", "agreement", "doctor",
+        "run", "screen", "capture", "sweep", "trial", "train", "evaluate", "examples", "report", "finetune", "export", "convert",
+        "attribute", "faithfulness", "steer", "trace", "audit", "serve", "labels", "agreement", "doctor",
     ]  # fmt: skip
     assert heavy == "set()"
 
