@@ -62,7 +62,7 @@ def judged(
     found = areas(scores[rows], cohort.is_positive[rows], draws)
     if layer is None:
         return Detector(kind, found, [], None)
-    fires = (layer.columns(list(features)) > 0).any(axis=1)
+    fires: np.ndarray = np.any(layer.columns(list(features)) > 0, axis=1)
     return Detector(kind, found, list(features), float(np.mean(fires[rows & cohort.is_positive])))
 
 
