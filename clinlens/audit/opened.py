@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from analysis.audits.cohort import Cohort
-from clinlens.attribution.attribute import recommended
+from clinlens.attribution.saes import recommended
 from clinlens.audit.clinic_cohort import clinic_cohort
 from clinlens.audit.cohort_file import read_cohort
 from clinlens.pipeline import EMBEDDED, Run

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clinlens.attribution.attribute import recommended
+from clinlens.attribution.saes import recommended
 from hooks.hook_points import parse
 from hooks.store import Store
 from sae import artefact, saelens_format
