@@ -311,6 +311,21 @@ def audit_verb(run: Path, kind: str, as_json: bool, **options: Any) -> None:
 
 
 @cli.command(
+    "quality", help="Feature absorption, splitting, sparse probes and targeted effects, on the corpus' annotated concepts."
+)
+@run_argument
+@click.option("--sae", metavar="PATTERN", help="Only SAEs called so, such as 'topk-*'; all if not given.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting, such as n_bootstraps=1000.")
+@click.option("--fresh", "is_fresh", is_flag=True, help="Measure anew, even if the figures are there.")
+@as_json
+def quality_verb(run: Path, as_json: bool, **options: Any) -> None:
+    from clinlens.quality.command import lines, quality_command
+
+    found = quality_command(run, options)
+    show_lines(found, lines(found), as_json)
+
+
+@cli.command(
     "serve", help="Show a run's report and its review queue in the browser, on this machine unless told otherwise."
 )
 @click.argument("run", type=click.Path(path_type=Path), required=False)
