@@ -54,7 +54,7 @@ class Material:
         """
         names = named(self.units)
         found = [name for name in names if enough(self.label == name, self.is_estimate, cfg.min_mentions)]
-        if len(found) < 2:  # noqa: PLR2004 - a targeted effect needs another concept
+        if len(found) < 2:
             raise UserError(
                 f"{len(found)} of {len(names)} annotated concepts have {cfg.min_mentions} mentions in each half of the held-out "
                 "patients, expected two at least. Hold out more documents (corpus.held_out), or lower min_mentions."
