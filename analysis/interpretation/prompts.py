@@ -1,7 +1,7 @@
 """What a language model is asked. Passages are data: they stand between marks that they cannot contain.
 
-Source: prompts after Bills et al. 2023 (openaipublic.blob.core.windows.net/neuron-explainer) and Paulo et al. 2024, arXiv:2410.13928;
-the wording is ours.
+Source: prompts after Bills et al. 2023 (openaipublic.blob.core.windows.net/neuron-explainer) and Paulo et al. 2024,
+arXiv:2410.13928; the wording is ours.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ FUZZ = (
     "between « and ». In which passages are these the words that the feature fires on? Answer with a JSON list of {n} "
     "numbers in the passages' order and nothing else: 1 where they are, 0 where they are not."
 )
-REPLACED = str.maketrans({"«": "<", "»": ">", "\r": " "})
+REPLACED = str.maketrans({"«": "<", "»": ">", "\r": " ", "\n": " "})
 
 
 def explaining(shown: Sequence[Passage]) -> list[Message]:

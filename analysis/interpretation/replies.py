@@ -7,6 +7,7 @@ import unicodedata
 MOST_CHARACTERS = 300
 MOST_READ = 20_000
 """Characters of an answer that are looked at."""
+DECORATION = " \t*#>`\"'-"
 THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
 LIST = re.compile(r"\[[^\[\]]*\]")
 
@@ -15,7 +16,7 @@ def explanation(reply: str) -> str | None:
     """The first line that says something, without marks and control characters; none where there is none."""
     for line in THINKING.sub("", reply[:MOST_READ]).splitlines():
         text = "".join(one for one in line if unicodedata.category(one)[0] != "C")
-        text = re.sub(r"^(explanation|answer)\s*:\s*", "", text.strip(" \t*#>`\"'-"), flags=re.IGNORECASE).strip()
+        text = re.sub(r"^(explanation|answer)\s*:", "", text.strip(DECORATION), flags=re.IGNORECASE).strip(DECORATION)
         if any(one.isalnum() for one in text):
             return text[:MOST_CHARACTERS]
     return None

@@ -1,7 +1,8 @@
 """Detection and fuzzing: does an explanation tell where its feature fires?
 
 Detection: of some passages half make the feature fire; which? Fuzzing: all make it fire, but in half of them other words
-are marked than it fires on; in which are the marks right? Balanced accuracy is the mean of sensitivity and specificity; ½ is guessing.
+are marked than it fires on; in which are the marks right? Balanced accuracy is the mean of sensitivity and
+specificity; ½ is guessing.
 
 Source: Paulo et al. 2024, arXiv:2410.13928, sections 3.2.1 and 3.2.2. Interval: Wilson 1927 for both shares, joined by the
 square-and-add rule (Zou and Donner 2008), as for physicians' blind detection.

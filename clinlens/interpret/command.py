@@ -108,8 +108,8 @@ def model_of(run: Run, given: dict[str, Any], cfg: InterpretConfig) -> Endpoint 
     folder = Path(given["model"]).expanduser()
     if not folder.is_dir():
         raise UserError(
-            f"No --endpoint is given, and --model {given['model']!r} is no folder, expected one or the other. Name an endpoint such as "
-            "http://127.0.0.1:8000/v1, or the folder of a local model."
+            f"No --endpoint is given, and --model {given['model']!r} is no folder, expected one or the other. Name an endpoint such "
+            "as http://127.0.0.1:8000/v1, or the folder of a local model."
         )
     return local_model(folder, cfg)
 
@@ -128,8 +128,8 @@ def work_of(
     wrong = [one for one in features if one >= len(examples.density)]
     if wrong:
         raise UserError(
-            f"The SAE {folder.name} has the features 0 to {len(examples.density) - 1}, expected --feature among them, found {wrong[0]}. "
-            "Correct it, or choose another with --sae."
+            f"The SAE {folder.name} has the features 0 to {len(examples.density) - 1}, expected --feature among them, found "
+            f"{wrong[0]}. Correct it, or choose another with --sae."
         )
     rng = np.random.default_rng((cfg.seed, 3))
     some = list(features) or sorted(rng.permutation(examples.live)[: cfg.n_features].tolist())
@@ -180,7 +180,7 @@ def vocabulary(run: Path) -> list[str]:
 def mean_of(scores: list[dict[str, Any] | None], cfg: InterpretConfig) -> dict[str, Any] | None:
     """Mean balanced accuracy over features with a 95 % interval, by resampling features; none with fewer than two."""
     values = np.asarray([one["balanced_accuracy"] for one in scores if one])
-    if len(values) < 2:  # noqa: PLR2004 - nothing to resample
+    if len(values) < 2:
         return None
     means = np.random.default_rng((cfg.seed, 5)).choice(values, (1000, len(values))).mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])

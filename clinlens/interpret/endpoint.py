@@ -140,8 +140,8 @@ def refuse_remote(host: str, scheme: str, *, is_remote_allowed: bool, is_shareab
     """Stops where passages would leave the machine without leave."""
     if not is_remote_allowed:
         raise UserError(
-            f"The endpoint is on {host}, expected one on this machine, for passages of records are sent to it. Run a model here, or "
-            "add --allow-remote where the corpus may leave the house."
+            f"The endpoint is on {host}, expected one on this machine, for passages of records are sent to it. Run a model here, "
+            "or add --allow-remote where the corpus may leave the house."
         )
     if not is_shareable:
         raise UserError(

@@ -111,20 +111,20 @@ def lines(found: dict[str, Any]) -> list[str]:
     """The figures for people: one row per autoencoder."""
     rows = []
     for one in found["saes"]:
-        origin, absorbed = one["origin"], one["absorption"]
-        probes = one["sparse_probing"]["features"]
-        tpp = one["targeted"]["features"]
-        largest = max(tpp, key=int)
+        origin, absorbed, split = one["origin"], one["absorption"], one["splitting"]
+        probing, tpp, unlearnt = one["sparse_probing"], one["targeted"]["features"], one["unlearning"]["auroc"]
+        probes = ", ".join(f"k = {k}: {value['auroc']:.3f}" for k, value in probing["features"].items())
+        model = f", model {probing['model']['auroc']:.3f}" if probing["model"] else ""
+        most = max(tpp, key=int)
         rows += [
             f"{origin['hook_point']}  {origin['sae_id']}  ({one['n_concepts']} concepts)",
             f"  absorption fraction {shown(absorbed['fraction'])}, full {shown(absorbed['full'])}",
-            f"  {one['splitting']['mean_n_parts']:.2f} features per concept, {one['splitting']['share_split']:.0%} of concepts split",
-            "  sparse probes: " + ", ".join(f"k = {k}: {value['auroc']:.3f}" for k, value in probes.items())
-            + f" (model {one['sparse_probing']['model']['auroc']:.3f})" * bool(one["sparse_probing"]["model"]),
-            f"  TPP of {largest} features {shown(tpp[largest]['tpp'])}, of random ones {shown(tpp[largest]['control'])}",
-            f"  unlearning: AUROC {shown(one['unlearning']['auroc']['before'])} → refitted "
-            f"{shown(one['unlearning']['auroc']['refitted'])}, another concept's {shown(one['unlearning']['auroc']['other_refitted'])}",
-        ]  # fmt: skip
+            f"  {split['mean_n_parts']:.2f} features per concept, {split['share_split']:.0%} of concepts split",
+            f"  sparse probes: {probes}{model}",
+            f"  TPP of {most} features {shown(tpp[most]['tpp'])}, of random ones {shown(tpp[most]['control'])}",
+            f"  unlearning {one['unlearning']['n_features']} features: AUROC {shown(unlearnt['before'])}, refitted "
+            f"{shown(unlearnt['refitted'])}, another concept's {shown(unlearnt['other_refitted'])}",
+        ]
     return [*rows, *(f"wrote {path}" for path in found["files"])]
 
 
