@@ -77,9 +77,14 @@ class Patients:
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """[1 + n_draws, n] sums over units of values [n_units, n]."""
-        by_patient = np.zeros((self.counts.shape[1], values.shape[1]))
-        np.add.at(by_patient, self.place, values)
-        return self.counts @ by_patient
+        return self.counts @ (self.of_patient @ np.asarray(values, np.float32))
+
+    @cached_property
+    def of_patient(self) -> sparse.csr_array:
+        """[n_patients, n_units], 1 where a unit is of a patient."""
+        n = len(self.place)
+        pairs = (self.place, np.arange(n))
+        return sparse.csr_array((np.ones(n, np.float32), pairs), shape=(self.counts.shape[1], n))
 
 
 def patients_of(material: Material, cfg: QualityConfig) -> Patients:

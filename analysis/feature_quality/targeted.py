@@ -18,9 +18,12 @@ both unreliable at their usual settings: read TPP beside its control, and not al
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from analysis.feature_quality.config import QualityConfig
 from analysis.feature_quality.material import Material, Patients, figure, mean_figure
@@ -29,24 +32,29 @@ from analysis.feature_quality.probes import Probe
 CAVEAT = "Targeted effects were found unreliable as a benchmark (arXiv:2605.18229): read them beside their control."
 
 
-class Bench(NamedTuple):
+@dataclass(frozen=True)
+class Bench:
     """What effects are measured on: the estimating half."""
 
     logits: np.ndarray
     """[n_units, n_concepts] of all probes, nothing taken out."""
     is_positive: np.ndarray
     """[n_units, n_concepts] bool."""
+    features: sparse.csc_array
+    """[n_units, d_sae]."""
     patients: Patients
+
+    @cached_property
+    def totals(self) -> list[np.ndarray]:
+        """[1 + n_draws, n_concepts] mentions, and other units."""
+        return [self.patients.sums(self.is_positive), self.patients.sums(~self.is_positive)]
 
     def accuracies(self, logits: np.ndarray) -> np.ndarray:
         """[n_concepts, 1 + n_draws] balanced accuracy."""
         says = logits > 0
-        kinds = [self.is_positive, ~self.is_positive]
+        right = [self.is_positive & says, ~(self.is_positive | says)]
         with np.errstate(invalid="ignore", divide="ignore"):
-            shares = [
-                self.patients.sums((kind & (says == is_right)).astype(float)) / self.patients.sums(kind.astype(float))
-                for kind, is_right in zip(kinds, (True, False), strict=True)
-            ]
+            shares = [self.patients.sums(one) / total for one, total in zip(right, self.totals, strict=True)]
         return ((shares[0] + shares[1]) / 2).T
 
 
@@ -67,7 +75,7 @@ def targeted(
     rows, positive = np.flatnonzero(material.is_estimate), material.is_positive(names)
     weights = np.stack([probe.direction for probe in probes], axis=1)
     logits = np.stack([probe.logits(material.dense[rows]) for probe in probes], axis=1)
-    bench = Bench(logits, positive[:, rows].T, patients)
+    bench = Bench(logits, positive[:, rows].T, sparse.csc_array(material.features[rows]), patients)
     before, read = bench.accuracies(logits), material.decoder @ weights
     firing = np.flatnonzero(
         np.asarray(material.features[np.flatnonzero(~material.is_estimate)].sum(axis=0)).ravel() > 0
@@ -79,8 +87,8 @@ def targeted(
     for i, name in enumerate(names):
         order, drawn = serving(material, positive[i], probes[i]), rng.permutation(firing)
         for n in cfg.ablated_features:
-            own[n].append(effect_of(i, order[:n], material, rows, read, bench, before))
-            control[n].append(effect_of(i, drawn[:n], material, rows, read, bench, before))
+            own[n].append(effect_of(i, order[:n], read, bench, before))
+            control[n].append(effect_of(i, drawn[:n], read, bench, before))
         concepts[name] = {
             "features": order[: max(cfg.ablated_features)].tolist(),
             "accuracy": figure(before[i]),
@@ -89,17 +97,9 @@ def targeted(
     return {"caveat": CAVEAT, "features": {str(n): summary(own[n], control[n]) for n in own}, "concepts": concepts}
 
 
-def effect_of(
-    i: int,
-    features: np.ndarray,
-    material: Material,
-    rows: np.ndarray,
-    read: np.ndarray,
-    bench: Bench,
-    before: np.ndarray,
-) -> np.ndarray:
+def effect_of(i: int, features: np.ndarray, read: np.ndarray, bench: Bench, before: np.ndarray) -> np.ndarray:
     """[2, 1 + n_draws], what the concept's own probe loses without some features, and what the others lose, their mean."""
-    taken = material.features[rows][:, features] @ read[features]
+    taken = bench.features[:, features] @ read[features]
     lost = before - bench.accuracies(bench.logits - taken)
     others = np.delete(lost, i, axis=0)
     there = np.isfinite(others)

@@ -108,7 +108,7 @@ def model_of(run: Run, given: dict[str, Any], cfg: InterpretConfig) -> Endpoint 
     folder = Path(given["model"]).expanduser()
     if not folder.is_dir():
         raise UserError(
-            f"No --endpoint is given, and --model {given['model']!r} is no folder, expected one or the other. Name an endpoint such "
+            f"No --endpoint is given, and --model {given['model']!r} is no folder, expected one of both. Name an endpoint such "
             "as http://127.0.0.1:8000/v1, or the folder of a local model."
         )
     return local_model(folder, cfg)
