@@ -35,8 +35,9 @@ def fitted(x: np.ndarray, is_positive: np.ndarray, rows: np.ndarray, seed: int) 
         seed: Of the rows drawn where there are many.
     """
     some = drawn(rows, is_positive, seed)
-    weights = logistic(standardised(x, rows)[some], is_positive[None, some])[0]
-    mean, spread = x[rows].astype(np.float64).mean(axis=0), x[rows].astype(np.float64).std(axis=0)
+    values = x[some].astype(np.float64)
+    weights = logistic(standardised(values, np.ones(len(some), bool)), is_positive[None, some])[0]
+    mean, spread = values.mean(axis=0), values.std(axis=0)
     direction = np.where(spread > 0, weights[1:] / np.where(spread > 0, spread, 1), 0)
     n_positive = is_positive[some].sum()
     odds = np.log(n_positive / (len(some) - n_positive))
