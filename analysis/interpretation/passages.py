@@ -58,7 +58,7 @@ def passages(contexts: Contexts, feature: int, words: Sequence[str], patients: n
         if document < 0 or not (ids >= 0).any():
             continue
         acts = contexts.acts[feature, place][ids >= 0].astype(float)
-        found.append(Passage(tuple(words[i] for i in ids[ids >= 0]), tuple(acts.tolist()), int(patients[document])))
+        found.append(Passage(tuple(words[int(i)] for i in ids[ids >= 0]), tuple(acts.tolist()), int(patients[document])))
     return found
 
 

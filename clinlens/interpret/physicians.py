@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 from sqlalchemy import select
 
 from analysis.interpretation.scores import score
@@ -75,6 +75,6 @@ def comparison(
         "model": round(float(b.mean()), 6),
         "difference": round(float((b - a).mean()), 6),
         "interval": [round(float(end), 6) for end in np.quantile(drawn, [0.025, 0.975])],
-        "rank_correlation": round(float(spearmanr(a, b).statistic), 6) if varies else None,
+        "rank_correlation": round(float(np.corrcoef(rankdata(a), rankdata(b))[0, 1]), 6) if varies else None,
         "caveat": CAVEAT,
     }

@@ -52,7 +52,7 @@ def answering(answer: Callable[[dict[str, Any]], Reply] = reader) -> Iterator[An
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the standard library calls it
             """Nothing is logged."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
