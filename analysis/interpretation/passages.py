@@ -49,16 +49,19 @@ def passages(contexts: Contexts, feature: int, words: Sequence[str], patients: n
     Args:
         contexts: Of all features.
         feature: Which.
-        words: Text of every token id.
+        words: Text of every token id; empty for special ones, which are left out.
         patients: [n_documents] bundle of each document.
     """
     found = []
     for place, document in enumerate(contexts.document[feature]):
-        ids = contexts.token_id[feature, place]
-        if document < 0 or not (ids >= 0).any():
-            continue
-        acts = contexts.acts[feature, place][ids >= 0].astype(float)
-        found.append(Passage(tuple(words[int(i)] for i in ids[ids >= 0]), tuple(acts.tolist()), int(patients[document])))
+        pairs = [
+            (words[int(i)], float(act))
+            for i, act in zip(contexts.token_id[feature, place], contexts.acts[feature, place], strict=True)
+            if i >= 0 and words[int(i)]
+        ]
+        if document >= 0 and pairs:
+            tokens, acts = zip(*pairs, strict=True)
+            found.append(Passage(tokens, acts, int(patients[document])))
     return found
 
 

@@ -17,7 +17,7 @@ from clinlens import config as configs
 from clinlens.interpret.endpoint import Endpoint, endpoint
 from clinlens.interpret.local import LocalModel, local_model
 from clinlens.interpret.physicians import comparison, physicians
-from clinlens.interpret.windows import Windows, drawn
+from clinlens.interpret.windows import Windows, drawn, special_tokens
 from clinlens.pipeline import EMBEDDED, Run, progress
 from clinlens.quality.command import chosen
 from clinlens.quality.settings import settings
@@ -28,7 +28,7 @@ from sae import artefact, saelens_format
 from sae.errors import UserError
 
 FOLDER = "interpretation"
-VERSION = 1
+VERSION = 2
 
 
 class Work(NamedTuple):
@@ -68,7 +68,8 @@ def interpret_command(place: Path, given: dict[str, Any]) -> dict[str, Any]:
     store = Store.open(run.folder / "acts")
     docs = run.documents
     patients = np.asarray(ranked(bundles(docs)))
-    words = vocabulary(run.folder)
+    special = special_tokens(store)
+    words = ["" if i in special else word for i, word in enumerate(vocabulary(run.folder))]
     works = [
         work_of(run, store, folder, patients, asked, given["features"], cfg)
         for folder in chosen(run.folder, given["sae"])

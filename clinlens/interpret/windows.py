@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from analysis.examples import before
 from analysis.interpretation.passages import Passage
 from hooks.store import Store
 from sae import saelens_format
@@ -30,7 +31,7 @@ class Windows(NamedTuple):
 
 
 def drawn(store: Store, folder: Path, patients: np.ndarray, length: int, n: int, seed: int) -> Windows:
-    """Draws windows; two of them may overlap, and none crosses a document's end.
+    """Draws windows around random tokens, cut at documents' ends as examples are: their shape must not tell them from those.
 
     Args:
         store: The activations.
@@ -51,8 +52,8 @@ def drawn(store: Store, folder: Path, patients: np.ndarray, length: int, n: int,
     ids, owners, fires = [], [], []
     for number, start, stop in (places[int(i)] for i in np.sort(rng.integers(len(places), size=n))):
         shard = shards[number]
-        first = int(rng.integers(start, max(stop - length, start) + 1))
-        last = min(first + length, stop)
+        middle = int(rng.integers(start, stop))
+        first, last = max(middle - before(length), start), min(middle - before(length) + length, stop)
         is_word = ~shard.is_special[first:last]
         if not is_word.any():
             continue
@@ -62,3 +63,12 @@ def drawn(store: Store, folder: Path, patients: np.ndarray, length: int, n: int,
         owners.append(int(patients[int(shard.index["document"][first])]))
         fires.append((acts > 0).any(axis=0))
     return Windows(ids, owners, np.asarray(fires).reshape(len(fires), sae.d_sae))
+
+
+def special_tokens(store: Store) -> set[int]:
+    """Token ids that stand for no text in these activations."""
+    return {
+        int(one)
+        for shard in store.shards("held_out")
+        for one in np.unique(shard.index["token_id"][:][shard.is_special])
+    }

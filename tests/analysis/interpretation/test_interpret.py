@@ -14,7 +14,7 @@ from analysis.interpretation.passages import Evidence, Passage, evidence
 from analysis.interpretation.prompts import Message
 
 CFG = InterpretConfig()
-WORDS = ["fever", " and", " cough", " since", " Monday", " no"]
+WORDS = ["fever", " and", " cough", ""]
 
 
 def firing(patient: int, strength: float = 1.0) -> Passage:
@@ -132,7 +132,7 @@ def test_no_patient_both_explains_and_scores():
     contexts = Contexts(
         activation=np.ones((1, n)), document=np.arange(n)[None], position=np.zeros((1, n), int),
         is_held_out=np.ones((1, n)), char_start=np.zeros((1, n)), char_end=np.ones((1, n)),
-        token_id=np.tile([0, 1, 2, -1], (1, n, 1)), acts=np.tile([1.0, 0, 0, 0], (1, n, 1)),
+        token_id=np.tile([0, 3, 1, 2, -1], (1, n, 1)), acts=np.tile([1.0, 0, 0, 0, 0], (1, n, 1)),
     )  # fmt: skip
     none = Contexts(*(value[:, :0] for value in contexts))
     examples = FeatureExamples(

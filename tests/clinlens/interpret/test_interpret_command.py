@@ -4,13 +4,26 @@ import json
 import stat
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import numpy as np
 import pytest
 import yaml
+from sqlalchemy import select
 
 from clinlens.__main__ import main
 from clinlens.interpret.physicians import comparison, physicians, pooled
+from clinlens.interpret.windows import drawn, special_tokens
+from clinlens.labels import DATABASE
+from hooks.store import Store
+from labeling import demo
+from labeling.database import detection, rounds, submissions
+from labeling.database.assignments import Empty, next_assignment
+from labeling.database.connection import Database
 from labeling.database.detection import Marks
+from labeling.database.schema import gold, item
+from labeling.database.transaction import PROGRAM, Actor
+from tests.labeling import run_folder
 from tests.clinlens.interpret.answering import answering, reader
 
 POINT = "blocks.0.hook_resid_post"
@@ -158,3 +171,50 @@ def test_physicians_marks_are_pooled_by_feature_and_compared():
 
 def test_a_run_without_a_database_has_no_physicians(tmp_path: Path):
     assert physicians(tmp_path) == {}
+
+
+def test_windows_hold_no_special_token_and_are_silent_where_they_say_so(config: Path):
+    run = config.parent / "run"
+    store = Store.open(run / "acts")
+    (folder,) = (run / "saes" / POINT).iterdir()
+    special = special_tokens(store)
+    found = drawn(store, folder, np.arange(60) // 2, 8, 50, 0)
+    assert special
+    assert not special & {int(one) for ids in found.token_id for one in ids}
+    assert max(map(len, found.token_id)) <= 8
+    words = [str(i) for i in range(10_000)]
+    for feature in range(5):
+        assert len(found.silent(feature, words)) == int((~found.fires[:, feature]).sum())
+    assert 0 < found.fires.mean() < 1
+
+
+def test_physicians_scores_are_held_back_while_a_round_is_open(tmp_path: Path):
+    folder = run_folder.write(tmp_path / "run")
+    made = demo.create(folder / DATABASE, folder)
+    with Database.open(folder / DATABASE) as database:
+        with database.write() as conn:
+            overview = rounds.round_overview(conn, made.round_id)
+            rater = next(gate.user_id for gate in overview.raters if gate.n_submitted == 0)
+            opened = detection.open_detection(
+                conn,
+                PROGRAM,
+                made.project_id,
+                codebook_version_id=overview.round.codebook_version_id,
+                rater_ids=[rater],
+            )
+            values = conn.execute(select(item.c.id, item.c.detail).where(item.c.round_id == opened.id)).all()
+        asked = Actor(user_id=rater)
+        for _ in values[:3]:
+            with database.write() as conn:
+                given = next_assignment(conn, asked, opened.id)
+                assert not isinstance(given, Empty)
+                truth = json.loads(
+                    conn.execute(select(gold.c.body).where(gold.c.item_id == given.item_id)).scalar_one()
+                )
+                submissions.submit(conn, asked, given.id, truth, Sent(str(uuid4()), given.version))
+    assert physicians(folder) == {}
+    with Database.open(folder / DATABASE) as database, database.write() as conn:
+        for one in rounds.rounds(conn, made.project_id):
+            if one.state != "closed":
+                rounds.close_round(conn, PROGRAM, one.id)
+    assert list(physicians(folder).values()) == [1.0] * 3
