@@ -22,9 +22,10 @@ from labeling.database.assignments import Empty, next_assignment
 from labeling.database.connection import Database
 from labeling.database.detection import Marks
 from labeling.database.schema import gold, item
+from labeling.database.submissions import Sent
 from labeling.database.transaction import PROGRAM, Actor
-from tests.labeling import run_folder
 from tests.clinlens.interpret.answering import answering, reader
+from tests.labeling import run_folder
 
 POINT = "blocks.0.hook_resid_post"
 
