@@ -369,6 +369,58 @@ def audit_verb(run: Path, kind: str, as_json: bool, **options: Any) -> None:
 
 
 @cli.command(
+    "quality",
+    help="Feature absorption, splitting, sparse probes and targeted effects, on the corpus' annotated concepts.",
+)
+@run_argument
+@click.option("--sae", metavar="PATTERN", help="Only SAEs called so, such as 'topk-*'; all if not given.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting, such as n_bootstraps=1000.")
+@click.option("--fresh", "is_fresh", is_flag=True, help="Measure anew, even if the figures are there.")
+@as_json
+def quality_verb(run: Path, as_json: bool, **options: Any) -> None:
+    from clinlens.quality.command import lines, quality_command
+
+    found = quality_command(run, options)
+    show_lines(found, lines(found), as_json)
+
+
+@cli.command(
+    "interpret",
+    help="Have a language model explain features, and score what it says: by a chat endpoint on this machine, or a local folder. "
+    "Passages of the corpus are sent to it.",
+)
+@run_argument
+@click.option("--endpoint", metavar="URL", help="In OpenAI's shape, such as http://127.0.0.1:8000/v1.")
+@click.option(
+    "--model", required=True, metavar="NAME|FOLDER", help="As the endpoint calls it; or a transformers folder."
+)
+@click.option("--sae", metavar="PATTERN", help="Only SAEs called so, such as 'topk-*'; all if not given.")
+@click.option(
+    "--feature",
+    "features",
+    multiple=True,
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="This feature; may be repeated. Some at random if not given.",
+)
+@click.option("--key-file", type=click.Path(path_type=Path), help="The endpoint's key; else CLINLENS_ENDPOINT_KEY.")
+@click.option(
+    "--allow-remote",
+    "is_remote_allowed",
+    is_flag=True,
+    help="The endpoint may be on another machine, where corpus.shareable is true.",
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting, such as n_features=50.")
+@click.option("--fresh", "is_fresh", is_flag=True, help="Ask anew, even if the answers are there.")
+@as_json
+def interpret_verb(run: Path, as_json: bool, **options: Any) -> None:
+    from clinlens.interpret.command import interpret_command, lines
+
+    found = interpret_command(run, options)
+    show_lines(found, lines(found), as_json)
+
+
+@cli.command(
     "serve", help="Show a run's report and its review queue in the browser, on this machine unless told otherwise."
 )
 @click.argument("run", type=click.Path(path_type=Path), required=False)

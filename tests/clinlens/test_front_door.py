@@ -26,7 +26,7 @@ def test_help_names_every_verb_and_loads_nothing_heavy():
     verbs, heavy = done.stdout.splitlines()
     assert eval(verbs) == [  # noqa: S307
         "run", "screen", "capture", "sweep", "trial", "train", "evaluate", "examples", "report", "finetune", "export", "convert",
-        "attribute", "faithfulness", "steer", "trace", "audit", "serve", "labels", "agreement", "doctor",
+        "attribute", "faithfulness", "steer", "trace", "audit", "quality", "interpret", "serve", "labels", "agreement", "doctor",
     ]  # fmt: skip
     assert heavy == "set()"
 

@@ -1,0 +1,1 @@
+"""What autoencoders are judged by beyond reconstruction: absorption, splitting, sparse probes, targeted effects."""

@@ -1,0 +1,1 @@
+"""`clinlens quality`: the measures of a run's autoencoders."""
