@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from clinlens import config as configs
-from clinlens.attribution.attribute import sae_folder
+from clinlens.attribution.saes import sae_folder
 from clinlens.folder import alone_in
 from clinlens.pipeline import Run, progress
 from hooks.hook_points import parse
@@ -33,7 +33,7 @@ def finetune(place: Path, hook_point: str, sae_id: str | None, overrides: tuple[
     """
     run = Run(configs.read(place, overrides))
     parse(hook_point)
-    source = sae_folder(run.folder, hook_point, sae_id)
+    source = sae_folder(run.folder, hook_point, sae_id, run.cfg.choice)
     cfg = run.cfg
     task = Finetune(
         run.folder, hook_point, source.name, run.model, cfg.finetuning, cfg.evaluation, cfg.seed, cfg.engine.threads

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from analysis.steering.controls import FeatureTable, feature_table
 from analysis.steering.steering import Site
-from clinlens.attribution.attribute import sae_folder
+from clinlens.attribution.saes import sae_folder
 from clinlens.pipeline import Run
 from hooks.model import LanguageModel
 from hooks.store import Store
@@ -37,7 +37,7 @@ def sites(run: Run, lm: LanguageModel, wanted: Iterable[tuple[str, str | None]])
     """
     found = []
     for hook_point, sae_id in dict.fromkeys(wanted):
-        folder = sae_folder(run.folder, hook_point, sae_id)
+        folder = sae_folder(run.folder, hook_point, sae_id, run.cfg.choice)
         refuse_other_model(folder.name, artefact.read_json(folder / "origin.json")["store"]["model"], lm)
         weights = artefact.file_hash(folder / saelens_format.WEIGHTS_FILE)
         sae = saelens_format.load(folder).to(lm.device)

@@ -53,7 +53,7 @@ def firing(lm: LanguageModel, folder: Path, text: str, wanted: list[list[Any]]) 
 def linguistic(text: str) -> dict[str, Any]:
     """Parts of speech, syntactic roles and entities, by the first English or scientific pipeline that is installed."""
     try:
-        import spacy
+        import spacy  # pyright: ignore[reportMissingImports]
     except ImportError:
         return {"state": "absent", "reason": "spaCy is not installed; the extra `linguistics` brings it.", "spans": []}
     names = sorted(spacy.util.get_installed_models(), key=lambda name: (not name.startswith("en_core_sci"), name))
@@ -66,7 +66,7 @@ def linguistic(text: str) -> dict[str, Any]:
 @cache
 def pipeline(name: str) -> Any:
     """A pipeline of spaCy's, loaded once."""
-    import spacy
+    import spacy  # pyright: ignore[reportMissingImports]
 
     return spacy.load(name)
 

@@ -16,8 +16,8 @@ from analysis.steering.dose import beyond, control_sets, curve
 from analysis.steering.generation import generated
 from analysis.steering.side_effects import side_effects
 from analysis.steering.steering import Site, Steering
-from hooks.architecture import ENCODERS
 from hooks.model import LanguageModel
+from hooks.model_types import ENCODERS
 from hooks.windows import Batch
 from sae.base import SAE
 from sae.config import SAEConfig, TopKConfig

@@ -9,13 +9,14 @@ import pytest
 from analysis.steering import profile as profiles
 from clinlens import config as configs
 from clinlens.__main__ import cli
-from clinlens.attribution.attribute import sae_folder
+from clinlens.attribution.saes import sae_folder
 from clinlens.finetune import finetune
 from clinlens.pipeline import Run
 from clinlens.steer import page
 from clinlens.steer.command import lines, steer_command
 from sae import artefact, saelens_format
 from sae.errors import UserError
+from training.choice import ChoiceConfig
 
 POINT = "blocks.1.hook_resid_post"
 TEXT = "patient 7 has fever and pain . no cough"
@@ -40,7 +41,7 @@ def run(tiny_model: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def feature(run: Path) -> str:
     """A feature that fires on the text."""
-    folder = sae_folder(run, POINT, None)
+    folder = sae_folder(run, POINT, None, ChoiceConfig())
     found = artefact.read_json(folder / "metrics.json")
     assert found["l0"] == 6
     from clinlens.steer.sites import sites, tables
@@ -116,7 +117,7 @@ def test_a_profile_of_other_weights_is_refused(run: Path, feature: str, text: Pa
         run, given(features=(feature,), mode="suppress", strengths=("1",), text=str(text), save_profile="mine",
                    profiles=tmp_path, controls=0, generate=0)
     )  # fmt: skip
-    weights = sae_folder(run, POINT, None) / saelens_format.WEIGHTS_FILE
+    weights = sae_folder(run, POINT, None, ChoiceConfig()) / saelens_format.WEIGHTS_FILE
     saved = weights.read_bytes()
     weights.write_bytes(saved[:-1] + bytes([saved[-1] ^ 1]))
     try:
@@ -174,7 +175,7 @@ def test_many_cases_have_intervals_and_a_file_of_unrelated_prompts(run: Path, fe
 
 
 def test_a_fine_tuned_one_lies_beside_and_can_be_steered(run: Path, feature: str, text: Path):
-    source = sae_folder(run, POINT, None)
+    source = sae_folder(run, POINT, None, ChoiceConfig())
     made = finetune(run, POINT, None)
     folder = Path(made["folder"])
     assert folder.parent == source.parent
@@ -186,8 +187,8 @@ def test_a_fine_tuned_one_lies_beside_and_can_be_steered(run: Path, feature: str
     )
     assert found["saes"][0]["sae_id"] == folder.name
     sae_folder.cache_clear()
-    with pytest.raises(UserError, match=r"Choose it with --sae"):
-        steer_command(run, given(features=(feature,), mode="amplify", text=str(text)))
+    found = steer_command(run, given(features=(feature,), mode="amplify", strengths=("1",), text=str(text), controls=0))
+    assert found["saes"][0]["sae_id"] == folder.name  # of the two, only it was evaluated
 
 
 def test_a_page_without_an_answer_has_no_curve():
