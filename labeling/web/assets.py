@@ -19,8 +19,13 @@ def assets() -> dict[str, bytes]:
 @cache
 def digest() -> str:
     """One hash for all of them, so that modules find each other by plain names."""
+    return digest_of(assets())
+
+
+def digest_of(files: dict[str, bytes]) -> str:
+    """One hash for all files."""
     whole = hashlib.sha256()
-    for name, data in assets().items():
+    for name, data in files.items():
         whole.update(name.encode() + b"\0" + data)
     return whole.hexdigest()[:16]
 
@@ -40,5 +45,10 @@ def serve(version: str, name: str) -> Response | None:
     """A file, if it is of this version."""
     if version != digest() or name not in assets():
         return None
+    return cached_for_ever(name, assets()[name])
+
+
+def cached_for_ever(name: str, data: bytes) -> Response:
+    """A file whose address changes with its content."""
     headers = {"Cache-Control": "public, max-age=31536000, immutable"}
-    return Response(assets()[name], headers=headers, media_type=KINDS[Path(name).suffix])
+    return Response(data, headers=headers, media_type=KINDS[Path(name).suffix])

@@ -1,6 +1,5 @@
 """The desk's style sheet and modules beside those of the review queue that they stand on, at an address that changes with them."""
 
-import hashlib
 import re
 from functools import cache
 from pathlib import Path
@@ -25,10 +24,7 @@ def assets() -> dict[str, bytes]:
 @cache
 def digest() -> str:
     """One hash for all of them."""
-    whole = hashlib.sha256()
-    for name, data in assets().items():
-        whole.update(name.encode() + b"\0" + data)
-    return whole.hexdigest()[:16]
+    return shared.digest_of(assets())
 
 
 def address(name: str) -> str:
@@ -55,5 +51,4 @@ def serve(version: str, name: str) -> Response | None:
     """A file, if it is of this version."""
     if version != digest() or name not in assets():
         return None
-    headers = {"Cache-Control": "public, max-age=31536000, immutable"}
-    return Response(assets()[name], headers=headers, media_type=shared.KINDS[Path(name).suffix])
+    return shared.cached_for_ever(name, assets()[name])
