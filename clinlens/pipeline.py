@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from itertools import islice
@@ -30,6 +30,7 @@ from hooks.corpus import Document
 from hooks.model import load
 from hooks.store import Store
 from sae import artefact
+from sae.build import refuse_impossible
 from sae.errors import UserError
 from training import evaluation
 from training.engine import Engine, Task, prepare
@@ -155,6 +156,7 @@ class Run:
         if store is None:
             with self.measured("capture"):
                 plan = capture.prepare(self.job, self.documents, load(self.model), acts)
+                self.refuse_impossible(plan.widths)
                 log.info(
                     "capture: %d of %d shards to make, %s tokens, %s of disk (%s free)",
                     len(plan.missing), plan.n_shards, f"{plan.n_tokens:,}", gigabytes(plan.n_bytes),
@@ -187,6 +189,7 @@ class Run:
         n_tokens = sum(n * fit.training.batch_tokens for n, fit in zip(steps, missing, strict=True))
         log.info("train: %d of %d SAEs to fit, %s tokens in all", len(missing), len(self.fits), f"{n_tokens:,}")
         with self.measured("train") as meter:
+            self.refuse_impossible(Store.open(self.folder / "acts").hook_points)
             groups = together(missing, self._engine.n_workers if self.replicas.n_replicas == 1 else len(missing))
             self.refuse_too_little_memory(groups)
             tasks = [FitTask(fits, self.cfg.tracking, self.group, until_step, self.replicas) for fits in groups]
@@ -194,6 +197,17 @@ class Run:
             elsewhere, meter.n_replicas = self.replicas.cost_elsewhere(Cost(0, 0)), self.replicas.n_replicas
             self._engine.distant_cpu_s += elsewhere.cpu_s
             meter.distant_peak_bytes = elsewhere.peak_bytes
+
+    def refuse_impossible(self, widths: Mapping[str, int]) -> None:
+        """Says of every SAE of the run, before anything is captured or trained, what it cannot be.
+
+        Raises:
+            UserError: One asks for more features than it has, or for a hook point that is not captured.
+        """
+        for trial in self.trials:
+            for hook_point in chosen(list(widths), trial.training.hook_points):
+                for sae in trial.sae:
+                    refuse_impossible(sae, widths[hook_point])
 
     def refuse_too_little_memory(self, groups: Sequence[tuple[Fit, ...]]) -> None:
         """Says before the first step what the workers of this machine will not have room for together."""

@@ -2,6 +2,8 @@
 
 from typing import assert_never
 
+import torch
+
 from sae.base import SAE
 from sae.batchtopk import BatchTopKSAE
 from sae.config import (
@@ -47,3 +49,13 @@ def build(cfg: SAEConfig, d_in: int, d_sae: int | None = None) -> SAE:
             return GatedSAE(cfg, d_in, width)
         case _:
             assert_never(cfg)
+
+
+def refuse_impossible(cfg: SAEConfig, d_in: int) -> None:
+    """Stops before any work where a config fits no autoencoder of this width.
+
+    Raises:
+        UserError: As `build`.
+    """
+    with torch.device("meta"):
+        build(cfg, d_in)

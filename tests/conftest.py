@@ -10,6 +10,7 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["WANDB_SILENT"] = "true"
+os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is loaded; on a machine with a GPU, set it to 0
 
 from jaxtyping import install_import_hook
 

@@ -39,10 +39,10 @@ class TrainingConfig(Settings, frozen=True):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where SAEs are trained; auto means a GPU where there is one."
     )
-    kernels: Literal["auto", "torch", "numba", "dense"] = Field(
+    kernels: Literal["auto", "torch", "numba", "triton", "dense"] = Field(
         default="auto",
-        description="What computes sparse steps: numba where it is installed and the SAE is on a CPU, else torch; "
-        "`dense` never takes a sparse one.",
+        description="What computes sparse steps: numba where it is installed and the SAE is on a CPU, else torch; `triton` is "
+        "for CUDA and adds up in one order, so that a resumed run ends in the same bytes; `dense` never takes a sparse step.",
     )
     encoder_dtype: Literal["auto", "float32", "bfloat16", "int8"] = Field(
         default="auto",
@@ -53,6 +53,11 @@ class TrainingConfig(Settings, frozen=True):
     saes_at_once: PositiveInt = Field(
         default=8,
         description="SAEs of one layer that share a pass over the activations, at most; memory grows with it.",
+    )
+    hook_points_at_once: PositiveInt = Field(
+        default=1,
+        description="Layers whose SAEs train in one pass over the store, at most: all of them move forward together. It saves "
+        "no time, and each holds its own shuffle_tokens rows.",
     )
     repeat: bool = Field(
         default=True, description="Read the store again where it has fewer tokens than n_tokens; else that is refused."

@@ -34,33 +34,43 @@ def stream_bytes(fit: Fit, d_in: int) -> int:
     return d_in * (cfg.shuffle_tokens * (4 + 4 + 4) + 4 * cfg.batch_tokens)
 
 
-def need_bytes(fits: Sequence[Fit], d_in: int) -> int:
-    """What fits that train together need: every state, the largest step, one stream."""
-    largest = max(step_bytes(fit, d_in) for fit in fits)
-    return sum(state_bytes(fit, d_in) for fit in fits) + largest + stream_bytes(fits[0], d_in)
+def need_bytes(fits: Sequence[Fit], widths: Mapping[str, int]) -> int:
+    """What fits that train together need: every state, the largest step, one stream for each hook point."""
+    largest = max(step_bytes(fit, widths[fit.hook_point]) for fit in fits)
+    streams = {fit.hook_point: stream_bytes(fit, widths[fit.hook_point]) for fit in fits}
+    return sum(state_bytes(fit, widths[fit.hook_point]) for fit in fits) + largest + sum(streams.values())
 
 
-def refuse_too_large(fits: Sequence[Fit], d_in: int, device: str) -> None:
+def refuse_too_large(fits: Sequence[Fit], widths: Mapping[str, int], device: str) -> None:
     """Stops before the first step where memory will not suffice, saying what would fit.
+
+    Args:
+        fits: Those of one job.
+        widths: Width of each hook point's activations.
+        device: Where they are trained.
 
     Raises:
         UserError: They need more than is free.
     """
     free = psutil.virtual_memory().available if device == "cpu" else torch.cuda.mem_get_info(torch.device(device))[0]
-    need = need_bytes(fits, d_in)
+    need = need_bytes(fits, widths)
     if need <= free:
         return
-    n_fit = sum(need_bytes(fits[: n + 1], d_in) <= free for n in range(len(fits)))
-    if n_fit:
-        advice = f"Set training.saes_at_once={n_fit}."
+    points = list(dict.fromkeys(fit.hook_point for fit in fits))
+    alone = [[fit for fit in fits if fit.hook_point == point] for point in points]
+    if len(points) > 1 and all(need_bytes(members, widths) <= free for members in alone):
+        held = [[fit for fit in fits if fit.hook_point in points[: n + 1]] for n in range(len(points))]
+        advice = f"Set training.hook_points_at_once={sum(need_bytes(members, widths) <= free for members in held)}."
+    elif n_fit := sum(need_bytes(fits[: n + 1], widths) <= free for n in range(len(fits))):
+        advice = f"Set training.saes_at_once={n_fit}{' and training.hook_points_at_once=1' if len(points) > 1 else ''}."
     else:
-        one = max(fits, key=lambda fit: need_bytes([fit], d_in))
+        one = max(fits, key=lambda fit: need_bytes([fit], widths))
         widest = one.sae.expansion_factor
-        while widest > 1 and need_bytes([narrowed(one, widest)], d_in) > free:
+        while widest > 1 and need_bytes([narrowed(one, widest)], widths) > free:
             widest //= 2
         advice = f"Lower expansion_factor to {widest}, or training.shuffle_tokens or training.batch_tokens, or run fewer workers."
     raise UserError(
-        f"{len(fits)} SAEs at {fits[0].hook_point} need about {need / 1e9:.1f} GB of memory at once, but "
+        f"{len(fits)} SAEs at {', '.join(points)} need about {need / 1e9:.1f} GB of memory at once, but "
         f"{free / 1e9:.1f} GB are free, expected enough. {advice}"
     )
 
@@ -76,11 +86,11 @@ def refuse_too_many(groups: Sequence[Sequence[Fit]], widths: Mapping[str, int], 
     Raises:
         UserError: They need more than is free.
     """
-    by_need = sorted(groups, key=lambda fits: need_bytes(fits, widths[fits[0].hook_point]), reverse=True)
+    by_need = sorted(groups, key=lambda fits: need_bytes(fits, widths), reverse=True)
     if not by_need:
         return
-    refuse_too_large(by_need[0], widths[by_need[0][0].hook_point], "cpu")
-    needs = [need_bytes(fits, widths[fits[0].hook_point]) for fits in by_need[:n_workers]]
+    refuse_too_large(by_need[0], widths, "cpu")
+    needs = [need_bytes(fits, widths) for fits in by_need[:n_workers]]
     free = psutil.virtual_memory().available
     if sum(needs) <= free:
         return

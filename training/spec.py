@@ -9,7 +9,7 @@ from sae.config import BatchTopKConfig, JumpReLUConfig, MatryoshkaConfig, SAECon
 from training.config import TrainingConfig
 
 METRICS_FILE = "metrics.json"
-NOT_DECISIVE = {"hook_points", "saes_at_once"}
+NOT_DECISIVE = {"hook_points", "saes_at_once", "hook_points_at_once"}
 """Settings that change no byte of a result."""
 
 
@@ -36,9 +36,14 @@ class Fit:
     @property
     def stream_key(self) -> tuple[Any, ...]:
         """What decides the batches it sees: fits with the same can share them."""
+        return (self.hook_point, *self.pass_key)
+
+    @property
+    def pass_key(self) -> tuple[Any, ...]:
+        """The same but for the hook point: fits with the same can share a pass over the store."""
         cfg = self.training
         settings = (cfg.batch_tokens, cfg.shuffle_tokens, cfg.exclude_special_tokens, cfg.max_norm_ratio, cfg.repeat)
-        return (self.run, self.hook_point, self.store_id, self.seed, self.threads, cfg.device, *settings)
+        return (self.run, self.store_id, self.seed, self.threads, cfg.device, *settings)
 
     @property
     def sae_id(self) -> str:

@@ -13,6 +13,7 @@ Source: measured against the matrix products of dense training in docs/performan
 """
 
 import importlib.util
+import os
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal, NamedTuple, assert_never
 
@@ -26,7 +27,7 @@ from typing_extensions import override
 from sae.errors import UserError
 from sae.sparse.support import Support, Transposed
 
-KernelsName = Literal["auto", "torch", "numba"]
+KernelsName = Literal["auto", "torch", "numba", "triton"]
 
 
 class Chosen(NamedTuple):
@@ -168,11 +169,11 @@ def choose(name: KernelsName, device: str = "cpu") -> Kernels:
     """The back end of a config.
 
     Args:
-        name: `auto` means numba on a CPU where it is installed.
+        name: `auto` means numba on a CPU where it is installed, else torch.
         device: Where the work is done.
 
     Raises:
-        UserError: numba is asked for and not here, or not for this device.
+        UserError: numba or Triton is asked for and not here, or not for this device.
     """
     has_numba = importlib.util.find_spec("numba") is not None
     match name:
@@ -190,5 +191,19 @@ def choose(name: KernelsName, device: str = "cpu") -> Kernels:
             from sae.sparse.numba_kernels import NumbaKernels
 
             return NumbaKernels()
+        case "triton":
+            has_triton = importlib.util.find_spec("triton") is not None
+            is_interpreted = (
+                os.environ.get("TRITON_INTERPRET") == "1"
+            )  # Triton's own: its kernels on the CPU, for tests
+            if not has_triton or (device == "cpu" and not is_interpreted):
+                found = "Triton is not installed" if not has_triton else f"the SAE is on {device}"
+                raise UserError(
+                    f"training.kernels is triton, but {found}, expected Triton, which comes with torch for CUDA, and a GPU. "
+                    "Set training.kernels=auto."
+                )
+            from sae.sparse.triton_kernels import TritonKernels
+
+            return TritonKernels()
         case _:
             assert_never(name)

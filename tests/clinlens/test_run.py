@@ -255,7 +255,7 @@ BAD_INPUTS: dict[str, tuple[tuple[str, ...], str]] = {
         "context_tokens=128, but the model '{model}' reads at most 64. Lower capture.context_tokens.",
     ),
     "k too large": (
-        ("train", "run.yaml", "--set", "sae.k=65"),
+        ("run", "run.yaml", "--set", "folder=new", "--set", "sae.k=65"),
         "k=65 features per token, but the SAE has only d_sae=64 (d_in=32 × expansion_factor=2). Lower k or raise expansion_factor.",
     ),
     "batch too large": (

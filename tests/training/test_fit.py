@@ -30,8 +30,8 @@ from sae.config import (
 from sae.errors import UserError
 from training import tracking, trainee
 from training.config import TrackingConfig, TrainingConfig
-from training.fit import fit, fit_together, together
-from training.memory import need_bytes, refuse_too_many
+from training.fit import FitTask, fit, fit_together, together
+from training.memory import need_bytes, refuse_too_large, refuse_too_many
 from training.schedule import lr_factor, sparsity_weight
 from training.spec import Fit
 from training.trainee import Trainee
@@ -155,6 +155,55 @@ def test_saes_that_share_their_batches_end_in_the_bytes_of_runs_alone(run: Path,
     assert {one.sae_id: contents(one.folder) for one in shared} == alone
 
 
+def test_hook_points_that_share_a_pass_end_in_the_bytes_of_runs_alone(run: Path, tmp_path: Path):
+    points = list(Store.open(run / "acts").hook_points)[:2]
+    tasks = [replace(task(run, cfg), hook_point=point) for point in points for cfg in CONFIGS[:3]]
+    for one in tasks:
+        fit(one, QUIET, nothing)
+    alone = {(one.hook_point, one.sae_id): contents(one.folder) for one in tasks}
+    other = tmp_path / "other"
+    shutil.copytree(run / "acts", other / "acts")
+    shared = [replace(one, run=other) for one in tasks]
+    with pytest.raises(Killed):
+        fit_together(shared, QUIET, killer(32 * 100))  # each after 16 or 17 steps, their checkpoints after 11
+    assert not any(one.is_complete for one in shared)
+    fit_together(shared[1:4], QUIET, nothing)  # so that some of either point are complete
+    fit_together(shared, QUIET, nothing)
+    assert {(one.hook_point, one.sae_id): contents(one.folder) for one in shared} == alone
+
+
+def test_hook_points_share_a_pass_as_far_as_is_set_and_every_worker_has_one(run: Path):
+    settings = SETTINGS.model_copy(update={"hook_points_at_once": 2})
+    tasks = [
+        replace(task(run, TopKConfig(k=k), settings), hook_point=f"blocks.{layer}.hook_resid_post")
+        for layer in range(3)
+        for k in (1, 2)
+    ]
+    passes = together(tasks, n_workers=1)
+    assert [[fit.hook_point[7] for fit in fits] for fits in passes] == [["0", "0", "1", "1"], ["2", "2"]]
+    assert [len(fits) for fits in together(tasks, n_workers=2)] == [2, 2, 2]
+    assert FitTask(passes[0], QUIET).name == "the training of blocks.0.hook_resid_post and 1 more (4 SAEs)"
+    assert [len(fits) for fits in together([replace(one, training=SETTINGS) for one in tasks], n_workers=1)] == [
+        2,
+        2,
+        2,
+    ]
+    elsewhere = [replace(one, seed=one.hook_point.count("1")) for one in tasks]
+    assert [len(fits) for fits in together(elsewhere, n_workers=1)] == [4, 2]
+
+
+def test_a_pass_of_too_many_hook_points_says_how_many_would_fit(run: Path, monkeypatch: pytest.MonkeyPatch):
+    class Memory(NamedTuple):
+        available: int
+
+    widths = {f"blocks.{layer}.hook_resid_post": 16 for layer in range(4)}
+    tasks = [replace(task(run, TopKConfig(expansion_factor=8)), hook_point=point) for point in widths]
+    monkeypatch.setattr("psutil.virtual_memory", lambda: Memory(need_bytes(tasks[:3], widths)))
+    refuse_too_large(tasks[:3], widths, "cpu")
+    with pytest.raises(UserError, match=r"4 SAEs at blocks.0.* need about .* Set training.hook_points_at_once=3\."):
+        refuse_too_large(tasks, widths, "cpu")
+
+
 def test_an_sae_that_diverges_does_not_stop_the_others(run: Path):
     wild = task(run, CONFIGS[1], SETTINGS.model_copy(update={"lr": 1e30}))
     tame = task(run, CONFIGS[1])
@@ -220,14 +269,15 @@ def test_too_little_memory_is_said_before_the_start(run: Path, monkeypatch: pyte
         available: int
 
     tasks = [task(run, TopKConfig(expansion_factor=64, k=k)) for k in range(1, 9)]
-    some = need_bytes(tasks[:3], Store.open(run / "acts").hook_points["blocks.1.hook_resid_post"])
+    some = need_bytes(tasks[:3], Store.open(run / "acts").hook_points)
     monkeypatch.setattr("psutil.virtual_memory", lambda: Memory(some))
     with pytest.raises(
         UserError, match=r"8 SAEs at blocks.1.hook_resid_post need about .* Set training.saes_at_once=3\."
     ):
         fit_together(tasks, QUIET, nothing)
     monkeypatch.setattr(
-        "psutil.virtual_memory", lambda: Memory(need_bytes([task(run, TopKConfig(expansion_factor=8))], 16))
+        "psutil.virtual_memory",
+        lambda: Memory(need_bytes([task(run, TopKConfig(expansion_factor=8))], {"blocks.1.hook_resid_post": 16})),
     )
     with pytest.raises(UserError, match=r"Lower expansion_factor to \d+, or training.shuffle_tokens"):
         fit_together(tasks[:1], QUIET, nothing)
@@ -239,7 +289,7 @@ def test_workers_that_fit_alone_but_not_together_are_refused(run: Path, monkeypa
 
     widths = Store.open(run / "acts").hook_points
     groups = [[task(run, TopKConfig(expansion_factor=8, k=k))] for k in range(1, 5)]
-    one = need_bytes(groups[0], widths["blocks.1.hook_resid_post"])
+    one = need_bytes(groups[0], widths)
     monkeypatch.setattr("psutil.virtual_memory", lambda: Memory(2 * one + 1))
     refuse_too_many(groups, widths, 2)
     with pytest.raises(UserError, match=r"3 jobs of training at once need about .* Set engine.workers=2, or lower"):
