@@ -402,7 +402,7 @@ def measure_grid(report: Report, size: Size) -> None:
             "ours, eight alone": Way(lambda: [ours([fit])() for fit in fits] and None, after=forget),
             "saelens": Way(theirs),
         }
-        times = race(ways, min(size.n_rounds, 2) if steps < 10 else size.n_rounds)
+        times = race(ways, 2 if steps < 10 else 3)
     report.say(
         f"grid: eight TopK SAEs, d_in {d_in}, d_sae {expansion * d_in}: {steps} steps of {batch}, whole fits with start and end"
     )

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import yaml
 from pydantic import ValidationError
 
 from analysis.attribution import case as cases
@@ -27,6 +26,7 @@ from analysis.attribution.sae_features import (
 from analysis.attribution.sae_features import Asked as AskedFeatures
 from analysis.attribution.scores import Scores
 from analysis.attribution.windows import taken, windowed, windows
+from clinlens.assigned import refusal, value_of
 from clinlens.attribution.cases import Asked
 from clinlens.attribution.saes import middle, sae_folder
 from clinlens.pipeline import Run, progress
@@ -230,13 +230,10 @@ def method_settings(names: Sequence[str], settings: Sequence[str], *, has_featur
                 f"--set {setting!r} is for a method that is not asked for, expected one of {', '.join(chosen)}. "
                 "Add --method, or leave it out."
             )
-        values.setdefault(method, {})[name] = yaml.safe_load(value)
+        values.setdefault(method, {})[name] = value_of(value)
     bridge = values.pop(NAME, {})
     try:
         found: list[AnyConfig] = list(methods([name for name in chosen if name != NAME], values))
         return [*found, SAEFeaturesConfig(**bridge)] if {NAME, "all"} & set(chosen) else found
     except ValidationError as error:
-        detail = error.errors()[0]
-        raise UserError(
-            f"--set {'.'.join(map(str, detail['loc']))}: {detail['msg'].lower()}, found {detail['input']!r}. Correct it."
-        ) from None
+        raise refusal(error) from None

@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
-from pydantic import ValidationError
 
 from analysis.audits import drift as drifts
 from analysis.audits import failures, process, protected
 from analysis.audits.answers import answer_probabilities
 from analysis.audits.cohort import Cohort
 from analysis.audits.config import CAVEAT, DriftConfig, FailureConfig, LevelConfig, ProcessConfig, ProtectedConfig
-from analysis.audits.expected import nearest, read_expected
+from analysis.audits.expected import read_expected
 from analysis.audits.features import Pooled, pooled
 from clinlens import config as configs
+from clinlens.assigned import assigned
 from clinlens.audit import page, sections
 from clinlens.audit.opened import Opened, cohort_of, opened, write
 from clinlens.pipeline import Run
@@ -41,7 +40,7 @@ def audit_command(place: Path, kind: str, given: dict[str, Any]) -> dict[str, An
     Returns:
         The audit, and the files written.
     """
-    cfg = settings(kind, given["settings"], given["seed"])
+    cfg = assigned(KINDS[kind], given["settings"], seed=given["seed"])
     run = Run(configs.read(place))
     match kind:
         case "drift":
@@ -55,30 +54,6 @@ def audit_command(place: Path, kind: str, given: dict[str, Any]) -> dict[str, An
         page.write(given["report"], kind, found, sections.of(kind, found))
         files.append(str(given["report"]))
     return found | {"files": files}
-
-
-def settings(kind: str, given: tuple[str, ...], seed: int) -> Any:
-    """The settings of an audit, from KEY=VALUE.
-
-    Raises:
-        UserError: A key that does not exist, or a value that does not fit.
-    """
-    model = KINDS[kind]
-    values: dict[str, Any] = {"seed": seed}
-    for one in given:
-        key, is_assignment, value = one.partition("=")
-        if not is_assignment or key not in model.model_fields:
-            raise UserError(
-                f"--set {one!r} names no setting of this audit, {nearest(key, model.model_fields)}. Correct it."
-            )
-        values[key] = yaml.safe_load(value)
-    try:
-        return model(**values)
-    except ValidationError as error:
-        detail = error.errors()[0]
-        raise UserError(
-            f"--set {detail['loc'][0]}: {detail['msg'].lower()}, found {detail['input']!r}. Correct it."
-        ) from None
 
 
 def of_cohort(run: Run, kind: str, given: dict[str, Any], cfg: Any) -> dict[str, Any]:

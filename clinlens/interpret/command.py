@@ -14,13 +14,13 @@ from analysis.interpretation.config import InterpretConfig
 from analysis.interpretation.passages import evidence
 from clinlens import __version__
 from clinlens import config as configs
+from clinlens.assigned import assigned
 from clinlens.interpret.endpoint import Endpoint, endpoint
 from clinlens.interpret.local import LocalModel, local_model
 from clinlens.interpret.physicians import comparison, physicians
 from clinlens.interpret.windows import Windows, drawn, special_tokens
 from clinlens.pipeline import EMBEDDED, Run, progress
 from clinlens.quality.command import chosen
-from clinlens.quality.settings import settings
 from hooks.corpus import bundles
 from hooks.store import Store
 from labeling.database.judgements import FeatureKey
@@ -62,7 +62,7 @@ def interpret_command(place: Path, given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: The model may not or cannot be asked, or there is nothing to ask it about.
     """
-    cfg = settings(InterpretConfig, given["settings"])
+    cfg = assigned(InterpretConfig, given["settings"])
     run = Run(configs.read(place))
     asked = model_of(run, given, cfg)
     store = Store.open(run.folder / "acts")

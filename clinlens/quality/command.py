@@ -15,9 +15,9 @@ from analysis.tracing.config import TraceConfig
 from analysis.units import Unit
 from clinlens import __version__
 from clinlens import config as configs
+from clinlens.assigned import assigned
 from clinlens.audit.opened import sae_ids
 from clinlens.pipeline import Run, progress
-from clinlens.quality.settings import settings
 from clinlens.trace.gather import Seen, layer_of
 from hooks.store import Store
 from sae import artefact, saelens_format
@@ -41,7 +41,7 @@ def quality_command(place: Path, given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: The corpus has no annotations, no autoencoder fits, or too few concepts have mentions enough.
     """
-    cfg = settings(QualityConfig, given["settings"])
+    cfg = assigned(QualityConfig, given["settings"])
     run = Run(configs.read(place))
     folders = chosen(run.folder, given["sae"])
     store = Store.open(run.folder / "acts")

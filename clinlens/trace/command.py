@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from analysis.tracing.config import TraceConfig
 from clinlens import config as configs
+from clinlens.assigned import assigned
 from clinlens.pipeline import Run
 from clinlens.trace import exports
-from clinlens.trace.trace import Asked, settings_of, trace_run
+from clinlens.trace.trace import Asked, trace_run
 
 
 def trace_command(place: Path, given: dict[str, Any]) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def trace_command(place: Path, given: dict[str, Any]) -> dict[str, Any]:
         given["concept"], given["spans"], given["words"], given["is_from_labels"], given["sae"], given["at"],
         tuple(given["attributes"]), not given["is_unablated"], not given["is_fresh"],
     )  # fmt: skip
-    record, path = trace_run(Run(configs.read(place)), asked, settings_of(given["settings"]))
+    record, path = trace_run(Run(configs.read(place)), asked, assigned(TraceConfig, given["settings"]))
     return {"record": record, "files": [str(path), *map(str, exports.write(record, path))]}
 
 

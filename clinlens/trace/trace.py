@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
-from pydantic import ValidationError
 
 from analysis.attribution.record import now
 from analysis.concept_trace import Evidence, completed, trace
@@ -218,27 +216,3 @@ def ablations_of(ready: Prepared, notes: list[str]) -> Ablations | None:
     kind = "kl" if ready.cfg.answer_after is None else "log_odds"
     loaded = {point: saelens_format.load(folder) for point, folder in ready.saes.items()}
     return Ablations(lm, loaded, texts, ready.cfg, kind)
-
-
-def settings_of(given: tuple[str, ...]) -> TraceConfig:
-    """The settings of a command line, KEY=VALUE each.
-
-    Raises:
-        UserError: A setting that does not exist, or a value that does not fit.
-    """
-    values: dict[str, Any] = {}
-    for setting in given:
-        key, is_assignment, value = setting.partition("=")
-        if not is_assignment or key not in TraceConfig.model_fields:
-            raise UserError(
-                f"--set {setting!r} names no setting of a trace, expected KEY=VALUE with one of "
-                f"{', '.join(TraceConfig.model_fields)}. Correct it."
-            )
-        values[key] = yaml.safe_load(value)
-    try:
-        return TraceConfig(**values)
-    except ValidationError as error:
-        detail = error.errors()[0]
-        raise UserError(
-            f"--set {'.'.join(map(str, detail['loc']))}: {detail['msg'].lower()}, found {detail['input']!r}. Correct it."
-        ) from None

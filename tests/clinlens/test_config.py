@@ -17,7 +17,8 @@ BAD = {
     "unknown key": (
         {"training": {"learning_rate": 1}},
         "training.learning_rate is no setting, expected one of batch_tokens, checkpoint_every_steps, dead_after_tokens, device, "
-        "encoder_dtype, exclude_special_tokens, gradient_clip, hook_points, hook_points_at_once, kernels, log_every_steps, lr, lr_decay, lr_warmup, "
+        "encoder_dtype, exclude_special_tokens, gradient_clip, hook_points, hook_points_at_once, kernels, log_every_steps, "
+        "lr, lr_decay, lr_warmup, "
         "max_norm_ratio, n_tokens, repeat, saes_at_once, shuffle_tokens, sparsity_warmup. Correct or remove it.",
     ),
     "misspelt key": (

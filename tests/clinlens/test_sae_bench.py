@@ -38,6 +38,9 @@ def exported(tiny_model: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempP
             {"architecture": "topk", "expansion_factor": 2, "k": 6},
             {"architecture": "jumprelu", "expansion_factor": 2, "target_l0": 6},
             {"architecture": "l1", "expansion_factor": 2},
+            {"architecture": "batchtopk", "expansion_factor": 2, "k": 6},
+            {"architecture": "matryoshka", "expansion_factor": 2, "k": 6},
+            {"architecture": "gated", "expansion_factor": 2},
         ],
         "training": {"n_tokens": 9600, "batch_tokens": 32, "lr": 5e-3},
         "tracking": {"wandb": "disabled"},
@@ -61,7 +64,7 @@ def held_out_windows(acts: Path) -> list[list[int]]:
     return list(windows.values())
 
 
-@pytest.mark.parametrize("architecture", ["topk", "jumprelu", "l1"])
+@pytest.mark.parametrize("architecture", ["topk", "jumprelu", "l1", "batchtopk", "matryoshka", "gated"])
 def test_sae_bench_core_finds_our_figures(exported: Path, tiny_model: Path, architecture: str):
     (folder,) = (exported / "exported").glob(f"*/{architecture}-*")
     done = subprocess.run(

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from analysis.audits.config import CAVEAT
+from analysis.audits.config import CAVEAT, DriftConfig
+from clinlens.assigned import assigned
 from clinlens.audit import page, sections
-from clinlens.audit.command import plain, settings
+from clinlens.audit.command import KINDS, plain
 from sae.errors import UserError
 
 
@@ -45,8 +46,8 @@ def test_numbers_that_are_none_are_null():
 
 
 def test_a_setting_that_does_not_exist_is_answered_with_the_nearest():
-    with pytest.raises(UserError, match=r"no setting of this audit, did you mean 'alpha'"):
-        settings("drift", ("alfa=0.1",), 0)
+    with pytest.raises(UserError, match=r"names no setting here, .* Did you mean alpha\?"):
+        assigned(KINDS["drift"], ("alfa=0.1",))
     with pytest.raises(UserError, match=r"--set alpha: .* found 3"):
-        settings("drift", ("alpha=3",), 0)
-    assert settings("drift", ("alpha=0.1",), 7).alpha == 0.1
+        assigned(KINDS["drift"], ("alpha=3",))
+    assert assigned(DriftConfig, ("alpha=0.1",), seed=7).alpha == 0.1
