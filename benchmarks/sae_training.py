@@ -370,7 +370,12 @@ def measure_grid(report: Report, size: Size) -> None:
             "clinic": {"n_notes": 200 if steps < 10 else 600},
             "capture": {"hook_points": ["blocks.2.hook_resid_post"]},
             "sae": [{"architecture": "topk", "expansion_factor": expansion, "k": k} for k in ks],
-            "training": {"n_tokens": steps * batch, "batch_tokens": batch, "log_every_steps": steps},
+            "training": {
+                "n_tokens": steps * batch,
+                "batch_tokens": batch,
+                "log_every_steps": steps,
+                "dead_after_tokens": 1000 * batch,  # as SAELens counts them: none is dead so early, on either side
+            },
             "tracking": {"wandb": "disabled"},
             "engine": {"kind": "inline", "threads": torch.get_num_threads()},
         }

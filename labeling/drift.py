@@ -130,8 +130,10 @@ def alpha_by_period(
     table = checked(ratings, scale)
     levels = levels_of(table, scale)
     found = []
-    for period in dict.fromkeys(periods):
-        counts = counts_of(table[np.asarray([one == period for one in periods])], levels)
+    number = {period: n for n, period in enumerate(dict.fromkeys(periods))}
+    which = np.asarray([number[period] for period in periods], int)
+    for n, period in enumerate(number):
+        counts = counts_of(table[which == n], levels)
         counts = counts[counts.sum(axis=1) > 0]
         one = alpha(counts, levels, scale.level)._replace(reason=nothing_to_say(counts, scale).pairable)
         support = support_of(counts, table.shape[1], scale.level)

@@ -123,8 +123,10 @@ class JudgementTable:
     closed_rounds: frozenset[int] = field(default_factory=frozenset)
     """Numbers of the rounds that nobody rates any more."""
 
-    kept: dict[int, tuple[JudgementRow, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Blind judgements by codebook, once they were asked for."""
+    kept: dict[tuple[str, int], tuple[JudgementRow, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Blind and headline judgements by codebook, once they were asked for."""
 
     @property
     def digest(self) -> str:
@@ -146,14 +148,16 @@ class JudgementTable:
 
     def blind(self, codebook_n: int) -> tuple[JudgementRow, ...]:
         """Everybody's last blind judgement of every item under one codebook; no detection task, which asks something else."""
-        if codebook_n not in self.kept:
+        if ("blind", codebook_n) not in self.kept:
             asked = (row for row in self.rows if row.codebook_n == codebook_n and not is_detection(row))
-            self.kept[codebook_n] = last_blind(asked)
-        return self.kept[codebook_n]
+            self.kept["blind", codebook_n] = last_blind(asked)
+        return self.kept["blind", codebook_n]
 
     def headline(self, codebook_n: int) -> tuple[JudgementRow, ...]:
         """What agreement is estimated on: of the blind ones, those in their place in the fixed stratum of main rounds."""
-        return tuple(row for row in self.blind(codebook_n) if is_headline(row))
+        if ("headline", codebook_n) not in self.kept:
+            self.kept["headline", codebook_n] = tuple(row for row in self.blind(codebook_n) if is_headline(row))
+        return self.kept["headline", codebook_n]
 
 
 def last_blind(rows: Iterable[JudgementRow]) -> tuple[JudgementRow, ...]:

@@ -105,6 +105,10 @@ class SAE(nn.Module, ABC):
         """What the sparse engine needs of the encoder."""
         return Encoder(self.W_enc, self.b_enc, self.b_dec)
 
+    def encoder_of(self, features: Int[Tensor, "n"]) -> Encoder:
+        """The same of some features only."""
+        return Encoder(self.W_enc.T.index_select(0, features).T, self.b_enc[features], self.b_dec)
+
     @abstractmethod
     def activate(self, pre_acts: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_sae"]:
         """The activation function σ."""

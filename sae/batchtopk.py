@@ -83,7 +83,9 @@ class BatchTopKSAE(SAE):
     ) -> Losses:
         pre_acts = engine.top_of_batch(x, self.encoder, self.cfg.k * len(x))
         feature_acts = pre_acts.with_values(torch.relu(pre_acts.values))
-        total, terms, reconstruction = self.objective(x, self.sparse_reconstructions(feature_acts), dead, average)
+        total, terms, reconstruction = self.objective(
+            x, self.sparse_reconstructions(feature_acts), dead, average, engine
+        )
         least = least_of(feature_acts.values, average)
         return Losses(total, terms, reconstruction, feature_acts.fired, len(pre_acts.values), least)
 
@@ -101,12 +103,13 @@ class BatchTopKSAE(SAE):
         reconstructions: Float[Tensor, "prefixes batch d_in"],
         dead: Bool[Tensor, "d_sae"],
         average: Average,
+        engine: SparseEngine | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Step 2: the loss, its terms, and the reconstruction by all features."""
         total = variance(x, average).clamp_min(1e-12)
         mse = torch.stack([squared_error(x, one, average) / total for one in reconstructions]).mean()
         error = x - reconstructions[-1]
-        auxk = self.cfg.aux_coefficient * auxiliary_loss(self, x, error, dead, self.aux_k, average)
+        auxk = self.cfg.aux_coefficient * auxiliary_loss(self, x, error, dead, self.aux_k, average, engine)
         return mse + auxk, {"mse": mse, "auxk": auxk}, reconstructions[-1]
 
     @override

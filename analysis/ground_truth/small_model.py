@@ -1,4 +1,6 @@
-"""Small models that are trained on the spot to know a task: of the Llama kind (RMSNorm, SwiGLU, rotary) and of GPT-2's.
+"""Small models that are trained on the spot to know a task: of the Llama kind and of GPT-2's.
+
+The Llama kind has RMSNorm, SwiGLU, rotary positions, and biases in its attention as Qwen2 has.
 
 Only a model that answers rightly on unseen cases has a known reason for its answers, so one that has not learned is refused.
 """
@@ -32,7 +34,7 @@ class SmallModelConfig(Settings, frozen=True):
     seed: int = Field(default=0, ge=0, description="Of weights and lessons.")
     d_model: PositiveInt = Field(default=96, description="Width of the residual stream.")
     n_layers: PositiveInt = Field(default=3, description="Layers.")
-    n_steps: PositiveInt = Field(default=1500, description="Training steps, at most; it ends once it knows the task.")
+    n_steps: PositiveInt = Field(default=2500, description="Training steps, at most; it ends once it knows the task.")
     batch_records: PositiveInt = Field(default=64, description="Texts of a step.")
     lr: PositiveFloat = Field(default=2e-3, description="Learning rate, after a short warm-up.")
     least_accuracy: float = Field(
@@ -71,6 +73,7 @@ def new_model(cfg: SmallModelConfig, words: tuple[str, ...]) -> Any:
         LlamaConfig(
             vocab_size=n_words, hidden_size=cfg.d_model, intermediate_size=256, num_hidden_layers=cfg.n_layers,
             num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=N_POSITIONS,
+            attention_bias=True,  # as Qwen2: with rotary positions, what lets a head look at the word before
             tie_word_embeddings=False, **ids,
         )
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from typing import Any, NamedTuple
 
 import torch
@@ -97,6 +98,7 @@ class Sparsify:
     """sparsify's coder with Adam, in the order of its trainer's loop."""
 
     def __init__(self, shape: Shape, lr: float, like: SAE | None = None) -> None:
+        os.environ["SPARSIFY_DISABLE_TRITON"] = "1"  # its kernels want a GPU wherever Triton is installed
         with contextlib.redirect_stdout(io.StringIO()):
             from sparsify import SparseCoder, SparseCoderConfig
 

@@ -1,6 +1,8 @@
 """Judgements of one field as the table that statistics take: items × raters, ranks of the codebook, NaN where missing."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,7 +63,8 @@ def interval_scale_of(question: Question) -> Scale:
     return numbers("interval", [float(rank) for rank in range(len(question.categories))])
 
 
-class Grid(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Grid:
     """Judgements with the places of their items and raters in every table made of them."""
 
     rows: Sequence[JudgementRow]
@@ -73,14 +76,25 @@ class Grid(NamedTuple):
     """[n_rows] place of the item."""
     rater: np.ndarray
     """[n_rows] place of the rater."""
+    tables: dict[str, FieldMatrix] = field(default_factory=dict)
+    """The tables of fields that were asked for, by the field's key."""
+
+    @cached_property
+    def answers(self) -> list[dict[str, Any]]:
+        """[n_rows] what was answered, by the field's key."""
+        return [row.answers for row in self.rows]
+
+    def ranks(self, key: str, rank: dict[Any, float]) -> np.ndarray:
+        """[n_rows] ranks of the answers to a field, NaN where there is none of those that have one."""
+        return np.asarray([rank.get(answer.get(key), np.nan) for answer in self.answers], float)
 
 
 def grid(rows: Sequence[JudgementRow]) -> Grid:
     """The places of judgements, of which there is at most one per item and rater."""
     items, raters = tuple(sorted({row.item_id for row in rows})), tuple(sorted({row.pseudonym for row in rows}))
     places, columns = ({name: n for n, name in enumerate(names)} for names in (items, raters))
-    item = np.fromiter((places[row.item_id] for row in rows), np.int64, len(rows))
-    return Grid(rows, items, raters, item, np.fromiter((columns[row.pseudonym] for row in rows), np.int64, len(rows)))
+    item = np.asarray([places[row.item_id] for row in rows], np.int64)
+    return Grid(rows, items, raters, item, np.asarray([columns[row.pseudonym] for row in rows], np.int64))
 
 
 def matrix(found: Grid, question: Question) -> FieldMatrix:
@@ -90,10 +104,11 @@ def matrix(found: Grid, question: Question) -> FieldMatrix:
         found: The judgements.
         question: The field.
     """
+    if question.key in found.tables:
+        return found.tables[question.key]
     rank: dict[Any, float] = {code: float(place) for place, code in enumerate(codes_of(question))}
     rank[CANNOT_JUDGE] = ABSTAINED
-    key = question.key
-    answers = np.fromiter((rank.get(row.answers.get(key), np.nan) for row in found.rows), float, len(found.rows))
+    answers = found.ranks(question.key, rank)
     table = np.full((len(found.items), len(found.raters)), np.nan)
     table[found.item, found.rater] = answers
     is_answered = ~np.isnan(table)
@@ -103,7 +118,9 @@ def matrix(found: Grid, question: Question) -> FieldMatrix:
     items, raters = (
         tuple(np.asarray(names, object)[mask]) for names, mask in ((found.items, kept), (found.raters, who))
     )
-    return FieldMatrix(np.where(is_abstention, np.nan, table), items, raters, is_abstention)
+    done = FieldMatrix(np.where(is_abstention, np.nan, table), items, raters, is_abstention)
+    found.tables[question.key] = done
+    return done
 
 
 def with_abstention(found: FieldMatrix, question: Question) -> tuple[FieldMatrix, Scale]:

@@ -1,6 +1,6 @@
 """Raters beside themselves, beside what is known to be true, beside their own house and others, and over time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from labeling.gold import GoldAccuracy, against_gold
 from labeling.groups import group_agreement
 from labeling.identifiers import moment
 from labeling.judgement_table import JudgementRow, JudgementTable
-from labeling.report.matrix import FieldMatrix, codes_of, grid, matrix, scale_of
+from labeling.report.matrix import FieldMatrix, Grid, codes_of, matrix, scale_of
 from labeling.retest import Retest, retest
 
 Figures = dict[str, Any]
@@ -139,10 +139,10 @@ def gold_record(found: GoldAccuracy) -> Figures:
 # Houses
 
 
-def groups(rows: Sequence[JudgementRow], question: Question, cfg: BootstrapConfig) -> list[Figures]:
+def groups(places: Grid, question: Question, cfg: BootstrapConfig) -> list[Figures]:
     """Agreement within and between institutions, specialties and grades, where there are two or more."""
-    found = matrix(grid(rows), question)
-    of_rater = {row.pseudonym: row for row in rows}
+    found = matrix(places, question)
+    of_rater = {row.pseudonym: row for row in places.rows}
     done = []
     for grouping in GROUPINGS:
         names = [getattr(of_rater[rater], grouping) or "not stated" for rater in found.raters]
@@ -163,32 +163,47 @@ def groups(rows: Sequence[JudgementRow], question: Question, cfg: BootstrapConfi
 # Over time
 
 
-def drift(rows: Sequence[JudgementRow], question: Question, cfg: BootstrapConfig) -> Figures:
+def drift(places: Grid, question: Question, cfg: BootstrapConfig) -> Figures:
     """Agreement by week, and charts of each rater's agreement with the others in the order of their judgements."""
-    found = matrix(grid(rows), question)
+    found = matrix(places, question)
     if not found.items:
         return {"weeks": [], "raters": [], "expected": None, "bad": None}
-    last = {}
-    for row in rows:
-        last[row.item_id] = max(last.get(row.item_id, ""), row.submitted_at)
-    weeks = [week(last[item]) for item in found.items]
-    order = np.argsort(np.asarray([last[item] for item in found.items]), kind="stable")
-    by_week = alpha_by_period(found.ratings[order], [weeks[place] for place in order], scale_of(question), cfg)
+    times, when = submissions(places, found)
+    last = when.max(axis=1)
+    order = np.argsort(last, kind="stable")
+    weeks = {place: week(str(times[place])) for place in np.unique(last)}
+    by_week = alpha_by_period(found.ratings[order], [weeks[last[n]] for n in order], scale_of(question), cfg)
     shares = left_out_agreement(found.ratings)
     cfg_of_charts = charts(shares)
-    when: dict[str, dict[str, str]] = {rater: {} for rater in found.raters}
-    for row in rows:
-        if row.pseudonym in when:
-            when[row.pseudonym][row.item_id] = row.submitted_at
     return {
         "weeks": [{"week": one.period, "alpha": one.alpha.record()} for one in by_week],
         "expected": cfg_of_charts.expected,
         "bad": cfg_of_charts.bad,
         "raters": [
-            of_rater(found, column, shares[:, column], when[rater], cfg_of_charts)
+            of_rater(rater, shares[:, column], when[:, column], cfg_of_charts)
             for column, rater in enumerate(found.raters)
         ],
     }
+
+
+def submissions(places: Grid, found: FieldMatrix) -> tuple[np.ndarray, np.ndarray]:
+    """When judgements were submitted.
+
+    Args:
+        places: The judgements.
+        found: A table of them, for its items and raters.
+
+    Returns:
+        The times that occur, in order; and [n_items, n_raters] which of them each judgement has, -1 where there is none.
+    """
+    times, which = np.unique([row.submitted_at for row in places.rows], return_inverse=True)
+    table = np.full((len(places.items), len(places.raters)), -1)
+    table[places.item, places.rater] = which
+    items, raters = (
+        np.searchsorted(np.asarray(names), np.asarray(kept))
+        for names, kept in ((places.items, found.items), (places.raters, found.raters))
+    )
+    return times, table[np.ix_(items, raters)]
 
 
 def charts(shares: np.ndarray) -> DriftConfig:
@@ -204,22 +219,20 @@ def week(timestamp: str) -> str:
     return f"{year}-W{number:02d}"
 
 
-def of_rater(found: FieldMatrix, column: int, share: np.ndarray, when: Mapping[str, str], cfg: DriftConfig) -> Figures:
+def of_rater(rater: str, share: np.ndarray, when: np.ndarray, cfg: DriftConfig) -> Figures:
     """Charts of one rater.
 
     Args:
-        found: The field.
-        column: The rater's.
-        share: [n_items] of the others who say the same; NaN where there is none.
-        when: Item → when this rater judged it.
+        rater: Pseudonym.
+        share: [n_items] of the others who say the same, items in order; NaN where there is none.
+        when: [n_items] place in time of this rater's judgement.
         cfg: What the charts expect.
     """
-    places = [place for place in range(len(found.items)) if not np.isnan(share[place])]
-    places.sort(key=lambda place: (when[found.items[place]], found.items[place]))
-    values = share[places]
+    known = np.flatnonzero(~np.isnan(share))
+    values = share[known[np.argsort(when[known], kind="stable")]]
     slow, sudden = ewma(values, cfg), cusum(values, cfg)
     return {
-        "rater": found.raters[column],
+        "rater": rater,
         "n": len(values),
         "mean": float(values.mean()) if len(values) else None,
         "last_ewma": slow.values[-1] if len(values) else None,

@@ -61,9 +61,7 @@ class Truths(NamedTuple):
 def answers_of(places: Grid, question: Question) -> np.ndarray:
     """[n_rows] ranks of the answers to a field, NaN where there is none."""
     rank: dict[Any, float] = {code: float(place) for place, code in enumerate(codes_of(question))}
-    return np.fromiter(
-        (rank.get(row.answers.get(question.key), np.nan) for row in places.rows), float, len(places.rows)
-    )
+    return places.ranks(question.key, rank)
 
 
 def truths(table: JudgementTable, places: Grid, codebook: Codebook, answers: np.ndarray) -> Truths:

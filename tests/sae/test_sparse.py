@@ -91,6 +91,28 @@ def test_losses_and_gradients_equal_those_of_the_dense_step(
         assert found[name].stride() == dict(sae.named_parameters())[name].stride(), "fused Adam wants one layout"
 
 
+@pytest.mark.parametrize("cfg", [one for one in CONFIGS if hasattr(one, "aux_k")], ids=lambda cfg: cfg.architecture)
+def test_the_auxiliary_loss_is_sparse_where_most_features_are_dead_and_the_same(
+    cfg: SAEConfig, kernel: Kernels, monkeypatch: pytest.MonkeyPatch
+):
+    sae, x = fresh(cfg.model_copy(update={"aux_k": 2, "aux_coefficient": 1.0}))
+    dead = torch.ones(sae.d_sae, dtype=torch.bool)
+    dead[::3] = False
+    expected = gradients(sae, sae.losses(x, dead, 0.8))
+    sizes: list[int] = []
+    top = SparseEngine.top
+    monkeypatch.setattr(SparseEngine, "top", lambda *given: sizes.append(len(given[2].bias)) or top(*given))
+    found = gradients(sae, sae.sparse_losses(x, dead, 0.8, SparseEngine(kernel)))
+    assert sizes[-1] == int(dead.sum()), "the dead features alone"
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=2e-4, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}")
+    few = torch.zeros_like(dead)
+    few[:6] = True
+    sizes.clear()
+    sae.sparse_losses(x, few, 0.8, SparseEngine(kernel))
+    assert few.sum() not in sizes, "2 of 6 are no few"
+
+
 @pytest.mark.parametrize("cfg", CONFIGS, ids=lambda cfg: cfg.architecture)
 def test_codes_are_the_encoding_without_its_zeros(cfg: SAEConfig, kernel: Kernels):
     sae, x = fresh(cfg)
