@@ -199,15 +199,21 @@ class Run:
             meter.distant_peak_bytes = elsewhere.peak_bytes
 
     def refuse_impossible(self, widths: Mapping[str, int]) -> None:
-        """Says of every SAE of the run, before anything is captured or trained, what it cannot be.
+        """Says before anything is captured or trained what SAEs cannot be; of a sweep, where that is so of every trial.
 
         Raises:
             UserError: One asks for more features than it has, or for a hook point that is not captured.
         """
+        found: list[UserError] = []
         for trial in self.trials:
-            for hook_point in chosen(list(widths), trial.training.hook_points):
-                for sae in trial.sae:
-                    refuse_impossible(sae, widths[hook_point])
+            try:
+                for hook_point in chosen(list(widths), trial.training.hook_points):
+                    for sae in trial.sae:
+                        refuse_impossible(sae, widths[hook_point])
+            except UserError as error:
+                found.append(error)
+        if len(found) == len(self.trials):
+            raise found[0]
 
     def refuse_too_little_memory(self, groups: Sequence[tuple[Fit, ...]]) -> None:
         """Says before the first step what the workers of this machine will not have room for together."""

@@ -20,6 +20,7 @@ from typing_extensions import override
 from sae.base import SAE, Average, Losses, squared_error, variance, whole
 from sae.config import BatchTopKConfig, MatryoshkaConfig
 from sae.sparse.engine import Codes, SparseEngine
+from sae.sparse.kernels import TorchKernels
 from sae.topk import aux_k_of, auxiliary_loss, refuse_large_k
 
 THRESHOLD_RATE = 0.1
@@ -123,8 +124,8 @@ class BatchTopKSAE(SAE):
     def initialise(self, sample: Float[Tensor, "n d_in"], generator: torch.Generator, encoder_scale: float) -> None:
         super().initialise(sample, generator, encoder_scale)
         rows = sample[:QUANTILE_ROWS]
-        acts = keep_top_of_batch(self.pre_acts(rows), self.cfg.k)
-        self.threshold.fill_(float(acts[acts > 0].min()) if bool((acts > 0).any()) else 0.0)
+        acts = SparseEngine(TorchKernels()).top_of_batch(rows, self.encoder, self.cfg.k * len(rows)).values
+        self.threshold.fill_(float(acts.min()) if len(acts) else 0.0)
 
 
 def least_of(positive: Float[Tensor, "n"], average: Average) -> Float[Tensor, ""]:

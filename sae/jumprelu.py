@@ -31,8 +31,22 @@ from sae.sparse.engine import Codes, SparseEngine
 
 QUANTILE_ROWS = 8192
 """Rows from which the first thresholds are estimated; the quantile's error is then far below what training moves."""
+QUANTILE_FEATURES = 1024
+"""Features whose thresholds are estimated at a time: 32 MiB of pre-activations."""
 SMALLEST_THRESHOLD = 1e-4
 """Thresholds stay above this, for inputs of mean norm √d_in."""
+
+
+def upper_quantile(values: Float[Tensor, "n f"], share: float) -> Float[Tensor, "f"]:
+    """What each column exceeds in such a share of its rows, between two rows by proportion.
+
+    Source: as `torch.quantile` has it, which sorts everything: the largest values alone take a 26th of its time at a
+    share of 1/256.
+    """
+    place = share * (len(values) - 1)
+    whole_place = min(int(place), len(values) - 2) if len(values) > 1 else 0
+    largest = values.T.contiguous().topk(min(whole_place + 2, len(values)), dim=1).values
+    return torch.lerp(largest[:, whole_place], largest[:, -1], place - whole_place)
 
 
 class JumpAndCount(torch.autograd.Function):
@@ -75,8 +89,10 @@ class JumpReLUSAE(SAE):
         super().initialise(sample, generator, encoder_scale)
         if self.cfg.target_l0 is not None:
             active = min(self.cfg.target_l0 / self.d_sae, 0.5)
-            pre_acts = self.pre_acts(sample[:QUANTILE_ROWS])
-            self.threshold.copy_(torch.quantile(pre_acts, 1 - active, dim=0).clamp_min(self.cfg.initial_threshold))
+            rows = sample[:QUANTILE_ROWS]
+            blocks = torch.arange(self.d_sae).split(QUANTILE_FEATURES)
+            upper = torch.cat([upper_quantile(self.pre_acts_of(rows, block), active) for block in blocks])
+            self.threshold.copy_(upper.clamp_min(self.cfg.initial_threshold))
 
     @override
     def activate(self, pre_acts: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_sae"]:

@@ -19,6 +19,7 @@ from sae.build import build
 from sae.config import GatedConfig, JumpReLUConfig, L1Config, SAEConfig, TopKConfig
 from sae.errors import UserError
 from sae.gated import GatedSAE
+from sae.jumprelu import JumpReLUSAE
 
 CONFIG_FILE = "cfg.json"
 WEIGHTS_FILE = "sae_weights.safetensors"
@@ -75,6 +76,10 @@ def load(folder: Path) -> SAE:
     d_in, d_sae = settings["d_in"], settings["d_sae"]
     sae = build(config_of(settings, path), d_in, d_sae)
     sae.load_state_dict(load_file(folder / WEIGHTS_FILE))
+    if isinstance(sae, JumpReLUSAE):
+        sae.threshold.data.clamp_(
+            min=0
+        )  # sae-lens passes values through a ReLU as well; ours has its thresholds above 0
     if not settings.get("apply_b_dec_to_input", True):
         shift_encoder(sae)
     return sae.eval().requires_grad_(False)

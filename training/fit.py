@@ -219,7 +219,6 @@ def lanes_of(tasks: Sequence[Fit], store: Store, until_step: int | None, replica
     for hook_point in dict.fromkeys(task.hook_point for task in tasks):
         members = [task for task in tasks if task.hook_point == hook_point]
         stream = ActivationStream(store, hook_point, members[0].training, members[0].seed)
-        stream.refuse_repetition(max(task.training.n_tokens for task in members))
         sample = None if all(checkpoint.exists(task.folder) for task in members) else stream.sample()
         trainees, lost = [], []
         for task in members:
@@ -229,6 +228,7 @@ def lanes_of(tasks: Sequence[Fit], store: Store, until_step: int | None, replica
                 engines[chosen] = engine_for(cfg, replicas.device)
             last = min(until_step or cfg.n_steps, cfg.n_steps)
             try:
+                stream.refuse_repetition(cfg.n_tokens)
                 trainees.append(Trainee(task, stream, sample, last, engines[chosen], replicas))
             except UserError as error:
                 if not is_lenient:

@@ -38,6 +38,12 @@ SPARSE_SHARE = 1 / 10
 `benchmarks/sae_training.py --part crossover` measures, an eighth at 512 × 8,192; below it for small ones."""
 
 
+SETTLED = 0.1
+"""Share of the steps after which a loss that is still far from anything useful has run away."""
+RUNAWAY = -10.0
+"""Explained variance below which it has: reconstructions eleven times as far off as the mean. Wide autoencoders may start there."""
+
+
 @dataclass(frozen=True)
 class State:
     """What training changes."""
@@ -118,9 +124,13 @@ class Trainee:
         self._window_tokens += n_tokens
         self._n_codes = self.replicas.total(losses.n_codes)
         self.progress = self.progress._replace(step=step + 1)
-        if (step + 1) % cfg.log_every_steps == 0 or step + 1 == cfg.n_steps:
+        is_logged = (step + 1) % cfg.log_every_steps == 0 or step + 1 == cfg.n_steps
+        is_kept = (step + 1) % cfg.checkpoint_every_steps == 0 or self.is_done
+        if is_logged or is_kept:
+            self.refuse_runaway(x, losses)
+        if is_logged:
             self.log(x, losses, dead, n_tokens)
-        if (step + 1) % cfg.checkpoint_every_steps == 0 or self.is_done:
+        if is_kept:
             self.checkpoint()
 
     def losses(self, x: Float[Tensor, "batch d_in"], dead: Tensor, weight: float) -> Losses:
@@ -211,6 +221,18 @@ class Trainee:
             f"{self.progress.step + 1}, expected a number. {self.advice}"
         )
 
+    @torch.no_grad()
+    def refuse_runaway(self, x: Float[Tensor, "batch d_in"], losses: Losses) -> None:
+        """Stops a run whose loss grows without end, though it is still a number, keeping its last checkpoint."""
+        if self.progress.step <= SETTLED * self.fit.training.n_steps:
+            return
+        found = explained_variance(x, losses, self.replicas.average)
+        if found < RUNAWAY:
+            raise UserError(
+                f"The loss of {self.fit.hook_point} {self.fit.sae_id} diverges: at step {self.progress.step} the explained "
+                f"variance is {found:.3g}, expected one above {RUNAWAY:g}. {self.advice}"
+            )
+
     def refuse_broken_weights(self) -> None:
         """Keeps the last checkpoint where the weights after a step are no numbers, though the loss before it was one.
 
@@ -296,17 +318,22 @@ def figures(
     average: Average,
 ) -> Row:
     """The figures of one step."""
-    residual = average((x - losses.reconstruction).square().sum(dim=1).mean())
     row: Row = {
         "step": step,
         "n_tokens": step * cfg.batch_tokens,
         "l0": float(losses.fired.sum()) / n_tokens,
-        "explained_variance": float(1 - residual / variance(x, average)),
+        "explained_variance": explained_variance(x, losses, average),
         "dead_fraction": float(dead.float().mean()),
         "sparsity_weight": sparsity_weight(step - 1, cfg),
     }
     terms = losses.terms | {"loss": losses.total}
     return row | {name: float(value.detach()) for name, value in terms.items()}
+
+
+def explained_variance(x: Float[Tensor, "batch d_in"], losses: Losses, average: Average) -> float:
+    """Of the batch just learned from."""
+    residual = average((x - losses.reconstruction).square().sum(dim=1).mean())
+    return float(1 - residual / variance(x, average))
 
 
 def last_row(fit: Fit, n_bytes: int) -> dict[str, float]:

@@ -13,6 +13,7 @@
 Source: the products follow from the chain rule; tests hold them against autograd on the dense losses.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -128,6 +129,7 @@ class SparseEngine:
         Too low an estimate costs candidates, too high a second pass; the result is exact either way.
         """
         floor = self._floor_of_top(x, encoder, n)
+        floor = floor if math.isfinite(floor) else 0.0  # broken weights: the loss is to tell
         while True:
             bound = torch.full_like(encoder.bias.detach(), floor)
             codes = self.above(x, encoder, bound)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from sae_lens import SAE as SAELensSAE
+from safetensors.torch import load_file, save_file
 
 from sae import saelens_format
 from sae.build import build
@@ -67,6 +68,16 @@ def test_an_encoder_that_is_fed_the_input_as_it_is_gives_what_sae_lens_gives(cfg
     assert (ours.encode(x) - theirs.encode(x)).abs().max() <= 2e-5
     assert (ours(x).reconstruction - theirs(x)).abs().max() <= 2e-5
     assert (ours.encode(x) - before).abs().max() > 0.1
+
+
+def test_thresholds_below_zero_give_what_sae_lens_gives(tmp_path: Path):
+    x = saved(next(cfg for cfg in CONFIGS if cfg.architecture == "jumprelu"), tmp_path)
+    weights = load_file(tmp_path / "sae_weights.safetensors")
+    weights["threshold"] -= 2 * weights["threshold"].max()
+    save_file(weights, tmp_path / "sae_weights.safetensors")
+    theirs, ours = SAELensSAE.load_from_disk(tmp_path), saelens_format.load(tmp_path)
+    assert (weights["threshold"] < 0).any()
+    torch.testing.assert_close(ours.encode(x), theirs.encode(x), rtol=1e-4, atol=1e-5)
 
 
 def test_a_setting_that_means_another_computation_is_refused(tmp_path: Path):

@@ -17,6 +17,7 @@ from sae.config import (
     TopKConfig,
 )
 from sae.errors import UserError
+from sae.jumprelu import upper_quantile
 from sae.sparse import engine as engines
 from sae.sparse.engine import Encoder, SparseEngine
 from sae.sparse.kernels import Kernels, TorchKernels, choose, radix_order
@@ -271,3 +272,17 @@ def test_weights_of_a_feature_lie_together():
 def test_numba_for_a_gpu_is_refused():
     with pytest.raises(UserError, match=r"training.kernels is numba, but the SAE is on cuda"):
         choose("numba", "cuda")
+
+
+def test_broken_weights_do_not_keep_the_search_for_a_threshold_going():
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    encoder = Encoder(torch.ones(3, 4), torch.full((4,), float("inf")), torch.zeros(3))
+    codes = SparseEngine(TorchKernels()).top_of_batch(x, encoder, 5)
+    assert codes.values.isinf().all()
+
+
+@pytest.mark.parametrize("share", [0.0, 1 / 300, 0.013, 0.25, 0.5])
+def test_the_upper_quantile_is_that_of_torch(share: float):
+    values = torch.randn(301, 7, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(upper_quantile(values, share), torch.quantile(values, 1 - share, dim=0))
+    torch.testing.assert_close(upper_quantile(values[:1], share), values[0])

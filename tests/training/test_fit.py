@@ -213,6 +213,25 @@ def test_an_sae_that_diverges_does_not_stop_the_others(run: Path):
     assert not wild.is_complete
 
 
+@pytest.mark.parametrize("cfg", CONFIGS[:3], ids=lambda cfg: cfg.architecture)
+def test_a_loss_that_runs_away_but_stays_a_number_stops_and_the_last_checkpoint_stays(run: Path, cfg: SAEConfig):
+    wild = task(run, cfg, SETTINGS.model_copy(update={"lr": 1000.0, "checkpoint_every_steps": 3}))
+    with pytest.raises(
+        UserError, match=r"diverges: at step \d+ the explained variance is -.* its last checkpoint stays\."
+    ):
+        fit(wild, QUIET, nothing)
+    assert not wild.is_complete
+    assert (wild.folder / "training_state.safetensors").is_file()
+
+
+def test_an_sae_of_more_tokens_than_the_store_has_does_not_stop_the_others(run: Path):
+    once = SETTINGS.model_copy(update={"repeat": False})
+    long, short = (task(run, CONFIGS[1], once.model_copy(update={"n_tokens": n})) for n in (10**9, 32 * 20))
+    with pytest.raises(UserError, match=r"training.n_tokens is 1,000,000,000, .* 1 of 2 SAEs at .* failed"):
+        fit_together([long, short], QUIET, nothing)
+    assert short.is_complete
+
+
 def test_groups_share_a_stream_and_give_every_worker_one(run: Path):
     same = [task(run, TopKConfig(k=k)) for k in range(1, 21)]
     other = task(run, CONFIGS[0], SETTINGS.model_copy(update={"shuffle_tokens": 64}))
