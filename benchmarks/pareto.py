@@ -20,6 +20,7 @@ import io
 import math
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,7 +134,7 @@ class ParetoReport(Report):
             shown = [one.l0 for one in self.points if getattr(one, key) >= lowest]
             axis.set(ylim=(lowest - 0.02, 1.0), xlim=(0.8 * min(shown), 1.25 * max(shown)))
         axes[0].legend(fontsize=8)
-        figure.suptitle("; ".join(self.settings[:1]), fontsize=9)
+        figure.suptitle("\n".join(textwrap.wrap("; ".join(self.settings[:1]), 110)), fontsize=9)
         figure.tight_layout()
         figure.savefig(path, dpi=110)
         pyplot.close(figure)

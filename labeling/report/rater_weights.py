@@ -34,10 +34,10 @@ def rater_weights(
         seed: Of folds, permutations and the draw.
     """
     question = codebook.question(codebook.primary)
-    place = {name: n for n, name in enumerate(raters)}
+    place, codes = {name: n for n, name in enumerate(raters)}, frozenset(codes_of(question))
     own: list[list[JudgementRow]] = [[] for _ in raters]
     for row in rows:
-        if row.retest_of is None and row.pseudonym in place and row.answers.get(question.key) in codes_of(question):
+        if row.retest_of is None and row.pseudonym in place and str(row.answers.get(question.key)) in codes:
             own[place[row.pseudonym]].append(row)
     written = tuple(from_rationale(mine, codebook, question, seed) for mine in own)
     skills = np.asarray([0.0 if one.skill is None else one.skill for one in written])
