@@ -17,7 +17,7 @@ from analysis.seed_stability import SHARED_COSINE, SeedStability
 from clinlens.report.gather import SAEResult
 from sae import artefact
 from sae.saelens_format import WEIGHTS_FILE
-from training.choice import Candidate, Choice, ChoiceConfig, choose, paragraph, price_range
+from training.choice import Candidate, Choice, ChoiceConfig, choose, paragraph
 
 FILE = "choice.json"
 RULE = (
@@ -158,5 +158,5 @@ def candidate_record(one: Candidate, choice: Choice) -> dict[str, Any]:
 
 def prices_record(choice: Choice) -> list[float | None] | None:
     """The prices that choose the same in choice.json; a null as the upper one stands for no limit."""
-    found = price_range(choice)
+    found = choice.price_range
     return None if found is None else [found[0], None if math.isinf(found[1]) else found[1]]

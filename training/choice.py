@@ -10,7 +10,7 @@
 
 So whatever is as sparse, as faithful and as small in all three, and better in one, is preferred; the order of the
 candidates plays no part; and one more candidate that another one beats changes nothing. How much rests on the price is
-told beside the choice: the range of prices that choose the same.
+told beside the choice: the range of prices around the configured one that choose the same SAE (`training/prices.py`).
 
 Source: knees as the optima of linear utilities, Branke et al. 2004, "Finding knees in multi-objective optimization"
 (PPSN VIII).
@@ -26,6 +26,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field, NonNegativeFloat
 
 from sae.config import Settings
+from training.prices import Line, Tolerance, price_range
 
 REPEATABILITY = 2.8
 """Standard deviations of one result by which two may differ by chance: 1.96 × √2. Source: ISO 5725-6:1994, 4.1.4."""
@@ -113,6 +114,17 @@ class Choice(NamedTuple):
     """Differences of worth that decide nothing."""
     n_repeated: int
     """SAEs whose settings were trained with several seeds, which the tolerance is then from; 0 if it is the config's."""
+    price_range: tuple[float, float] | None
+    """Any price between them recommends the same SAE, all else equal; none where all were left out."""
+
+
+class Verdict(NamedTuple):
+    """What one price comes to."""
+
+    taken: Candidate
+    near: tuple[Candidate, ...]
+    """Those that the tolerance lets stand for the largest worth, the taken one among them."""
+    tolerance: float
 
 
 def choose(candidates: Sequence[Candidate], cfg: ChoiceConfig) -> Choice:
@@ -128,19 +140,71 @@ def choose(candidates: Sequence[Candidate], cfg: ChoiceConfig) -> Choice:
     has_scores = bool(able) and all(one.ce_loss_score is not None for one in able)
     measure: Measure = "ce_loss_score" if has_scores else "explained_variance"
 
+    if not able:
+        return Choice(measure, cfg.price, None, (), (), left_out, cfg.tolerance, 0, None)
+
     def worth(one: Candidate) -> float:
         return one.worth(measure, cfg.price)
 
-    spread, n_repeated = seed_spread(able, worth)
-    tolerance = cfg.tolerance if spread is None else REPEATABILITY * spread
-    if not able:
-        return Choice(measure, cfg.price, None, (), (), left_out, tolerance, 0)
-    best = max(map(worth, able))
-    near = [one for one in able if best - worth(one) <= tolerance]
-    taken = min(near, key=lambda one: (one.l0, one.d_sae, -one.kept(measure), one.sae_id))
+    taken, near, tolerance = verdict(able, measure, cfg.price, cfg.tolerance)
     others = sorted((one for one in able if one.settings != taken.settings), key=lambda one: (-worth(one), one.sae_id))
-    rivals = tuple(Rival(one, worth(one), one in near) for one in others)
-    return Choice(measure, cfg.price, taken, rivals, pareto_front(able, measure), left_out, tolerance, n_repeated)
+    return Choice(
+        measure,
+        cfg.price,
+        taken,
+        tuple(Rival(one, worth(one), one in near) for one in others),
+        pareto_front(able, measure),
+        left_out,
+        tolerance,
+        seed_spread(able, worth)[1],
+        same_choice(able, measure, cfg, taken),
+    )
+
+
+def verdict(able: Sequence[Candidate], measure: Measure, price: float, tolerance: float) -> Verdict:
+    """Who is taken at a price; the tolerance stands where no seeds vary."""
+    worths = [one.worth(measure, price) for one in able]
+    spread, _ = seed_spread(able, lambda one: one.worth(measure, price))
+    allowed = tolerance if spread is None else REPEATABILITY * spread
+    best = max(worths)
+    near = tuple(one for one, worth in zip(able, worths, strict=True) if best - worth <= allowed)
+    return Verdict(min(near, key=lambda one: preference(one, measure)), near, allowed)
+
+
+def preference(one: Candidate, measure: Measure) -> tuple[float, int, float, str]:
+    """The order in which those within the tolerance are taken."""
+    return one.l0, one.d_sae, -one.kept(measure), one.sae_id
+
+
+def same_choice(
+    able: Sequence[Candidate], measure: Measure, cfg: ChoiceConfig, taken: Candidate
+) -> tuple[float, float]:
+    """The prices around the configured one at which the same SAE is taken.
+
+    It is taken while it stands within the tolerance of the largest worth, and none does that goes before it. The
+    largest worth is on the front whatever the price, so that other pairs need no look.
+    """
+    tolerance = squared_tolerance(able, measure, cfg.tolerance)
+    deciding = [line(one, measure) for one in able if preference(one, measure) <= preference(taken, measure)]
+    front = [line(one, measure) for one in pareto_front(able, measure)]
+    crossings = [price for one in deciding for other in front for price in tolerance.crossings(one, other)]
+    return price_range(cfg.price, crossings, lambda price: verdict(able, measure, price, cfg.tolerance).taken == taken)
+
+
+def line(one: Candidate, measure: Measure) -> Line:
+    """Its worth over the price."""
+    return Line(one.kept(measure), math.log2(one.l0))
+
+
+def squared_tolerance(able: Sequence[Candidate], measure: Measure, tolerance: float) -> Tolerance:
+    """The tolerance over the price: the config's, or from seeds, whose worths spread differently at each price."""
+    kept, _ = seed_spread(able, lambda one: one.kept(measure))
+    doublings, _ = seed_spread(able, lambda one: math.log2(one.l0))
+    both, _ = seed_spread(able, lambda one: one.worth(measure, 1.0))
+    if kept is None or doublings is None or both is None:
+        return Tolerance(tolerance**2)
+    mixed = (kept**2 + doublings**2 - both**2) / 2  # their covariance, since the variance of kept − doublings is known
+    return Tolerance(*(REPEATABILITY**2 * part for part in (kept**2, mixed, doublings**2)))
 
 
 def fault(one: Candidate, cfg: ChoiceConfig) -> str | None:
@@ -220,30 +284,17 @@ def why(choice: Choice, taken: Candidate) -> str:
     n = 1 + len({rival.candidate.settings for rival in choice.rivals})
     all_of_them = f"{n} settings, some with several seeds," if choice.n_repeated else f"{n} SAEs"
     price = f"where twice as many active features must pay for themselves with {choice.price:g} of {name}"
-    found = price_range(choice)
-    if found is None:
-        return f"Of {all_of_them} it is among those worth most {price}."
-    low, high = found
-    same = f"from {low:.3f} upwards" if math.isinf(high) else f"from {low:.3f} to {high:.3f}"
-    return f"Of {all_of_them} it is worth most {price}; any price {same} chooses the same."
+    nearest = choice.rivals[0].worth
+    is_first = taken.worth(choice.measure, choice.price) >= nearest
+    return f"Of {all_of_them} it is {'worth most' if is_first else 'among those worth most'} {price}; {same_words(choice)}."
 
 
-def price_range(choice: Choice) -> tuple[float, float] | None:
-    """The prices at which no other would be worth more; none where it was taken only for being indistinguishable."""
-    taken = choice.recommended
-    if taken is None:
-        return None
-    low, high = 0.0, math.inf
-    for rival in choice.rivals:
-        more = rival.candidate.kept(choice.measure) - taken.kept(choice.measure)
-        doublings = math.log2(rival.candidate.l0 / taken.l0)
-        if doublings > 0:
-            low = max(low, more / doublings)
-        elif doublings < 0:
-            high = min(high, more / doublings)
-        elif more > 0:
-            return None
-    return (low, high) if low <= choice.price <= high else None
+def same_words(choice: Choice) -> str:
+    """Which other prices would have chosen the same SAE."""
+    low, high = choice.price_range or (choice.price, choice.price)
+    if math.isinf(high):
+        return f"any price above about {low:.3g} chooses the same" if low else "any other price chooses the same"
+    return f"any price {f'between about {low:.3g} and' if low else 'below about'} {high:.3g} chooses the same"
 
 
 def rival_words(choice: Choice, taken: Candidate) -> list[str]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-import psutil
 import torch
 
 from sae.errors import UserError
 from sae.sparse.engine import chunk_rows
+from training.cgroup import available_bytes
 from training.spec import Fit
 
 COPIES = 4
@@ -52,7 +52,7 @@ def refuse_too_large(fits: Sequence[Fit], widths: Mapping[str, int], device: str
     Raises:
         UserError: They need more than is free.
     """
-    free = psutil.virtual_memory().available if device == "cpu" else torch.cuda.mem_get_info(torch.device(device))[0]
+    free = available_bytes() if device == "cpu" else torch.cuda.mem_get_info(torch.device(device))[0]
     need = need_bytes(fits, widths)
     if need <= free:
         return
@@ -91,7 +91,7 @@ def refuse_too_many(groups: Sequence[Sequence[Fit]], widths: Mapping[str, int], 
         return
     refuse_too_large(by_need[0], widths, "cpu")
     needs = [need_bytes(fits, widths) for fits in by_need[:n_workers]]
-    free = psutil.virtual_memory().available
+    free = available_bytes()
     if sum(needs) <= free:
         return
     n_fit = sum(sum(needs[: n + 1]) <= free for n in range(len(needs)))

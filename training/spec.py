@@ -48,14 +48,7 @@ class Fit:
     @property
     def sae_id(self) -> str:
         """Readable name of the autoencoder, unique in the run."""
-        match self.sae:
-            case TopKConfig() | BatchTopKConfig() | MatryoshkaConfig():
-                detail = f"-k{self.sae.k}"
-            case JumpReLUConfig() if self.sae.target_l0 is not None:
-                detail = f"-l0_{self.sae.target_l0:g}"
-            case _:
-                detail = ""
-        return f"{self.sae.architecture}-x{self.sae.expansion_factor}{detail}-{self.key[:8]}"
+        return f"{named(self.sae)}-{self.key[:8]}"
 
     @property
     def folder(self) -> Path:
@@ -75,3 +68,15 @@ class Fit:
         """Settings that its W&B run shows."""
         sections = {"sae": self.sae.model_dump(mode="json"), "training": self.training.model_dump(mode="json")}
         return {"hook_point": self.hook_point, "seed": self.seed, **sections}
+
+
+def named(sae: SAEConfig) -> str:
+    """Readable name of an autoencoder's settings: architecture, width and sparsity."""
+    match sae:
+        case TopKConfig() | BatchTopKConfig() | MatryoshkaConfig():
+            detail = f"-k{sae.k}"
+        case JumpReLUConfig() if sae.target_l0 is not None:
+            detail = f"-l0_{sae.target_l0:g}"
+        case _:
+            detail = ""
+    return f"{sae.architecture}-x{sae.expansion_factor}{detail}"

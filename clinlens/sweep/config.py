@@ -119,7 +119,7 @@ class SweepConfig(Settings, frozen=True):
         description='What `wandb agent` runs for each trial: [clinlens, trial, "${program}", "${args_json}"].',
     )
     method: Literal["grid", "random", "bayes"] = Field(
-        description="Every combination, draws, or draws led by the metric."
+        description="Every combination, draws, or draws led by the metric; the last without `early_terminate`."
     )
     metric: MetricConfig | None = Field(default=None, description="What decides between trials.")
     parameters: dict[str, ParameterConfig] = Field(
@@ -137,12 +137,18 @@ class SweepConfig(Settings, frozen=True):
 
     @model_validator(mode="after")
     def can_end(self) -> "SweepConfig":
-        """Draws need a number, and decisions a metric."""
+        """Draws need a number, and decisions a metric; what is stopped early has no figure to lead draws by."""
         if self.method != "grid" and self.run_cap is None:
             raise ValueError(f"a sweep of method {self.method} has no run_cap, expected the number of trials")
         if self.metric is None and (self.method == "bayes" or self.early_terminate is not None):
             what = "method bayes" if self.method == "bayes" else "early_terminate"
             raise ValueError(f"a sweep with {what} has no metric, expected metric: {{name, goal}}")
+        if self.method == "bayes" and self.early_terminate is not None:
+            raise ValueError(
+                "a sweep of method bayes has early_terminate, expected one of the two, since bayes runs too few trials at a "
+                "time to compare and learns from held-out figures, which stopped trials lack; leave out early_terminate, or "
+                "use method: random"
+            )
         return self
 
     @property

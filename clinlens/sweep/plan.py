@@ -1,7 +1,8 @@
 """What a sweep would take, before anything is done: trials, tokens, time, disk, energy, cost.
 
 Tokens and disk are counted; times are those of a few batches and training steps measured here, on one worker, spread
-over the workers there are. Energy and cost follow from the factors under `cost:`.
+over the workers there are. Steps are measured for each architecture, width and sparsity, since a step with k = 64 may take
+three times one with k = 8. Energy and cost follow from the factors under `cost:`.
 """
 
 import logging
@@ -21,6 +22,7 @@ from training import rates
 from training.config import TrainingConfig
 from training.jobs import prepare
 from training.resources import has_gpu
+from training.spec import named
 
 log = logging.getLogger("clinlens")
 EVALUATION_SHARE = 1 / 3
@@ -40,8 +42,17 @@ class Planned(NamedTuple):
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        """What decides how long a step takes."""
-        return self.sae.architecture, self.d_in, self.sae.expansion_factor, self.training.batch_tokens
+        """What decides how long a step takes, sparsity included; weights of losses and learning rates do not."""
+        sae = self.sae.model_dump(exclude={"architecture", "expansion_factor"})
+        graded = tuple((key, grade(value)) for key, value in sae.items() if not key.endswith("_coefficient"))
+        cfg = self.training
+        kind = (self.sae.architecture, self.sae.expansion_factor, self.d_in)
+        return (*kind, *graded, cfg.batch_tokens, cfg.kernels, cfg.encoder_dtype)
+
+
+def grade(value: Any) -> Any:
+    """A number to the nearest of 2^½ times the one before, so that draws of a sparsity are timed a few times, not each."""
+    return round(2 * math.log2(value)) if isinstance(value, int | float) else value
 
 
 def plan(cfg: RunConfig) -> dict[str, Any]:
@@ -90,7 +101,7 @@ def store_plan(some: list[Trial]) -> dict[str, Any]:
     for one in saes:
         if one.shape not in seconds:
             seconds[one.shape] = rates.step_seconds(one.sae, one.d_in, one.training)
-            log.info("plan: a step of %s, width %d: %.0f ms", one.sae.architecture, one.d_in, 1000 * seconds[one.shape])
+            log.info("plan: a step of %s, d_in %d: %.0f ms", named(one.sae), one.d_in, 1000 * seconds[one.shape])
     train_s = sum(seconds[one.shape] * one.training.n_steps for one in saes)
     held_out = cfg.evaluation.n_tokens
     evaluate_s = sum(seconds[one.shape] / one.training.batch_tokens * held_out * EVALUATION_SHARE for one in saes)

@@ -15,7 +15,6 @@ from training.choice import (
     dominates,
     paragraph,
     pareto_front,
-    price_range,
     seed_spread,
 )
 
@@ -36,8 +35,11 @@ def test_the_knee_is_taken():
     assert choice.recommended is not None
     assert choice.recommended.sae_id == "k8"
     assert [round(rival.worth, 5) for rival in choice.rivals] == [0.73, 0.72, 0.48]
-    # from k8 on a doubling buys 0.01 (0.81 − 0.80, and (0.82 − 0.80) / 2); from k2 to it (0.80 − 0.50) / 2
-    assert price_range(choice) == pytest.approx((0.01, 0.15))
+    # k32 is ahead by 0.02 − 2 p, no more than the tolerance from p = 0.0075 on (k16 by 0.01 − p, from 0.005); k2 is behind
+    # by 0.30 − 2 p, more than the tolerance below p = 0.1475
+    assert choice.price_range == pytest.approx((0.0075, 0.1475))
+    # without a tolerance, from k8 on a doubling buys 0.01 (0.81 − 0.80, and (0.82 − 0.80) / 2); to it (0.80 − 0.50) / 2
+    assert choose(saes, ChoiceConfig(tolerance=0)).price_range == pytest.approx((0.01, 0.15))
     assert [one.sae_id for one in choice.front] == ["k2", "k8", "k16", "k32"]
     assert choice.measure == "explained_variance"
 
@@ -116,9 +118,9 @@ def test_reasons_are_one_paragraph_with_figures():
     assert paragraph(choose(saes, CFG)) == (
         "Take k8: with 8.0 active features per token it keeps an explained variance of 0.800, with 25.0 % of its 256 "
         "features dead. Of 3 SAEs it is worth most where twice as many active features must pay for themselves with 0.02 of "
-        "explained variance; any price from 0.010 to 0.150 chooses the same. Next comes k32 (0.820 at L0 32.0), worth 0.020 "
-        "less, more than the tolerance of 0.005 (no seeds were varied). For fidelity above all, k32 (0.820 at L0 32.0); for "
-        "the fewest active features, k2 (0.500 at L0 2.0). It recovers 3 of 9 annotated concepts; most, 5, does k32."
+        "explained variance; any price between about 0.0075 and 0.148 chooses the same. Next comes k32 (0.820 at L0 32.0), "
+        "worth 0.020 less, more than the tolerance of 0.005 (no seeds were varied). For fidelity above all, k32 (0.820 at L0 "
+        "32.0); for the fewest active features, k2 (0.500 at L0 2.0). It recovers 3 of 9 annotated concepts; most, 5, does k32."
     )
 
 
@@ -179,18 +181,59 @@ def test_an_sae_that_is_dominated_changes_nothing(saes: list[Candidate], more: l
     ]
 
 
-@given(some_saes(), st.floats(0, 0.5))
-def test_any_price_in_the_range_chooses_the_same(saes: list[Candidate], price: float):
-    exact = ChoiceConfig(tolerance=0)
-    choice = choose(saes, exact)
-    found = price_range(choice)
-    if found is not None and choice.recommended is not None and found[0] + 1e-9 < price < found[1] - 1e-9:
-        again = choose(saes, ChoiceConfig(tolerance=0, price=price)).recommended
-        assert again is not None
-        assert (again.l0, again.kept(choice.measure)) == (
-            choice.recommended.l0,
-            choice.recommended.kept(choice.measure),
-        )
+TOLERANCES = [0.0, CFG.tolerance, 0.1]
+
+
+@given(some_saes(), st.sampled_from(TOLERANCES), st.floats(0, 0.2), st.floats(0, 1), st.booleans())
+def test_any_price_in_the_range_chooses_the_same(
+    saes: list[Candidate], tolerance: float, price: float, share: float, has_seeds: bool
+):
+    if has_seeds:
+        saes = [one._replace(settings=str(number // 2), seed=number % 2) for number, one in enumerate(saes)]
+    cfg = ChoiceConfig(tolerance=tolerance, price=price)
+    choice = choose(saes, cfg)
+    if choice.price_range is None:
+        assert choice.recommended is None
+        return
+    low, high = choice.price_range
+    assert low <= price <= high
+    other = low + share * (min(high, low + 1) - low)
+    if low + 1e-7 < other < high - 1e-7:
+        assert choose(saes, cfg.model_copy(update={"price": other})).recommended == choice.recommended
+
+
+@given(some_saes(), st.sampled_from(TOLERANCES), st.floats(0, 0.2), st.booleans())
+def test_where_the_range_of_prices_ends_another_is_chosen(
+    saes: list[Candidate], tolerance: float, price: float, has_seeds: bool
+):
+    if has_seeds:
+        saes = [one._replace(settings=str(number // 2), seed=number % 2) for number, one in enumerate(saes)]
+    cfg = ChoiceConfig(tolerance=tolerance, price=price)
+    choice = choose(saes, cfg)
+    low, high = choice.price_range or (0.0, math.inf)
+    for end, outside in ((low, low - 1e-7), (high, high + 1e-7)):
+        if 0 <= outside < math.inf:  # lines that meet in one point may make another the one to take there alone
+            around = [choose(saes, cfg.model_copy(update={"price": at})).recommended for at in (end, outside)]
+            assert any(one != choice.recommended for one in around)
+
+
+def test_the_range_holds_though_the_taken_is_only_within_the_tolerance():
+    dense, sparse = sae("dense", 16, 0.824), sae("sparse", 8, 0.80)
+    choice = choose([dense, sparse], CFG)
+    assert choice.recommended == sparse
+    # by hand: dense is ahead by 0.024 − p, no more than 0.005 from p = 0.019 on
+    assert choice.price_range == pytest.approx((0.019, math.inf))
+    assert "among those worth most" in paragraph(choice)
+    assert "any price above about 0.019 chooses the same" in paragraph(choice)
+
+
+def test_the_range_follows_a_tolerance_from_seeds():
+    # by hand: two seeds with L0 8 and 16, both keeping 0.80: their worths differ by p, so s = p / √2 and the tolerance is
+    # 2.8 p / √2 = 1.98 p; dense, 2 doublings from the sparser seed and 0.2 ahead, is ahead of it by 0.2 − 2 p
+    seeds = [sae("a-0", 8, 0.80, settings="a"), sae("a-1", 16, 0.80, settings="a", seed=1)]
+    choice = choose([*seeds, sae("dense", 32, 1.0)], CFG.model_copy(update={"price": 0.06}))
+    assert choice.recommended == seeds[0]
+    assert choice.price_range == pytest.approx((0.2 / (2 + 2.8 / math.sqrt(2)), math.inf))
 
 
 @given(some_saes())

@@ -318,6 +318,19 @@ def test_workers_that_fit_alone_but_not_together_are_refused(run: Path, monkeypa
         refuse_too_many(groups, widths, 1)
 
 
+def test_what_a_container_or_a_job_leaves_of_the_machine_is_what_counts(run: Path, monkeypatch: pytest.MonkeyPatch):
+    widths = Store.open(run / "acts").hook_points
+    groups = [[task(run, TopKConfig(expansion_factor=8, k=k))] for k in (1, 2)]
+    need = need_bytes(groups[0], widths)
+    monkeypatch.setattr("training.memory.available_bytes", lambda: need)
+    refuse_too_large(groups[0], widths, "cpu")
+    with pytest.raises(UserError, match=r"2 jobs of training at once need about .* Set engine.workers=1, or lower"):
+        refuse_too_many(groups, widths, 2)
+    monkeypatch.setattr("training.memory.available_bytes", lambda: need - 1)
+    with pytest.raises(UserError, match=r"1 SAEs at blocks.1.hook_resid_post need about"):
+        refuse_too_large(groups[0], widths, "cpu")
+
+
 def test_activations_that_are_no_numbers_are_named_by_shard_and_row(run: Path, monkeypatch: pytest.MonkeyPatch):
     norm = ShardReader.norm
 

@@ -85,6 +85,16 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"method": "random", "run_cap": 1, "parameters": {"a": {"values": [1, 2], "probabilities": [1.0]}}},
         "differ in length",
     ),
+    "draws led by trials that are stopped": (
+        {
+            "method": "bayes",
+            "run_cap": 3,
+            "metric": {"name": "l0"},
+            "parameters": {"a": {"value": 1}},
+            "early_terminate": {"min_iter": 3},
+        },
+        "method bayes has early_terminate, expected one of the two, since .*; leave out early_terminate, or use method: random",
+    ),
     "looks": (
         {"method": "grid", "metric": {"name": "l0"}, "parameters": {"a": {"value": 1}}, "early_terminate": {"eta": 3}},
         "neither min_iter nor max_iter",
