@@ -291,7 +291,7 @@ def test_workers_that_fit_alone_but_not_together_are_refused(run: Path, monkeypa
 
     widths = Store.open(run / "acts").hook_points
     groups = [[task(run, TopKConfig(expansion_factor=8, k=k))] for k in range(1, 5)]
-    one = need_bytes(groups[0], widths)
+    one = need_bytes(groups[-1], widths)  # the largest k needs a little more than the others
     monkeypatch.setattr("psutil.virtual_memory", lambda: Memory(2 * one + 1))
     refuse_too_many(groups, widths, 2)
     with pytest.raises(UserError, match=r"3 jobs of training at once need about .* Set engine.workers=2, or lower"):
