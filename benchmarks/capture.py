@@ -255,8 +255,8 @@ def overhead(folder: Path, size: Size, _hooked: Any, report: Report) -> None:
             (stored, Way(lambda task=task: task.run(nothing))),
         ]
         for times, way in ways if number % 2 else reversed(ways):
-            times.append(timed(way))
-    concluded = timed(Way(lambda: capture.conclude(plan)))
+            times.append(timed(way).seconds)
+    concluded = timed(Way(lambda: capture.conclude(plan))).seconds
     report.figures["store_overhead"] = spread([b / a - 1 for a, b in zip(alone, stored, strict=True)])
     n_tokens = plan.n_tokens
     report.say(

@@ -6,6 +6,10 @@ All sides see the same batches and take turns in every round; Adam, one learning
 memory is not kept for the process, as `clinlens train` does: the peers do not ask for it, and would gain from it too. In the
 part `quality`, which is about how good they are, it is kept for all.
 
+Figures are ratios of time on the wall. The peers give processor time beside it, and the explained variance of every side on a
+batch that none has seen: in `steps` after the few raced steps from the same weights (BatchTopK and Matryoshka: ours by the
+threshold that is kept for use, SAELens' by the largest of the batch), in `grid` after whole trainings, each from its own start.
+
 dictionary_learning wants a torchvision that does not fit every build of torch, and more; what is imported of it comes by
 `pip install --no-deps dictionary-learning nnsight==0.3.7 zstandard python-socketio python-engineio bidict websocket-client`.
 Where it is not there, the settings say so and the figures are without it.
@@ -35,6 +39,7 @@ Above 1 means that ours is faster, but for those that say otherwise.
 import contextlib
 import io
 import itertools
+import shutil
 import statistics
 import sys
 import tempfile
@@ -47,16 +52,24 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn.functional import embedding_bag, normalize
 
-from benchmarks.harness.report import Report, Table, parser_of
-from benchmarks.harness.rounds import Figure, Way, race, spread
-from benchmarks.harness.trainers import DictionaryLearning, Ours, SAELens, Shape, Sparsify, has_dictionary_learning
+from benchmarks.harness.planted import Planted, explained_variance
+from benchmarks.harness.report import Bars, Report, Table, parser_of
+from benchmarks.harness.rounds import Figure, Times, Way, race, spread
+from benchmarks.harness.trainers import (
+    DictionaryLearning,
+    Ours,
+    SAELens,
+    Shape,
+    Sparsify,
+    Trainer,
+    has_dictionary_learning,
+)
 from benchmarks.harness.transient import transient_mb
 from clinlens.config import validated
 from clinlens.pipeline import Run
+from sae import saelens_format
 from sae.base import SAE
 from sae.build import build
 from sae.config import BatchTopKConfig, JumpReLUConfig, L1Config, MatryoshkaConfig, SAEConfig, TopKConfig
@@ -117,35 +130,6 @@ QUICK = Size(
 )
 
 
-class Planted:
-    """Rows made of a few known directions each, and a little noise.
-
-    Args:
-        d_in: Their width.
-        n_features: Directions.
-        active: Of them, in each row.
-    """
-
-    def __init__(self, d_in: int, n_features: int, active: int) -> None:
-        self._generator = torch.Generator().manual_seed(7)
-        self.directions = normalize(torch.randn(n_features, d_in, generator=self._generator), dim=1)
-        odds = 1 / torch.arange(1, n_features + 1) ** 0.5
-        self._odds, self._active = odds / odds.sum(), active
-
-    def sample(self, n: int) -> Tensor:
-        """n rows, of a mean norm of √d_in."""
-        which = torch.multinomial(self._odds.expand(n, -1), self._active, generator=self._generator)
-        weights = torch.rand(which.shape, generator=self._generator) + 0.5
-        rows = embedding_bag(which, self.directions, per_sample_weights=weights, mode="sum")
-        rows += 0.02 * torch.randn(rows.shape, generator=self._generator)
-        return rows * rows.shape[1] ** 0.5 / rows.norm(dim=1).mean()
-
-    def mcc(self, W_dec: Tensor) -> float:
-        """Mean cosine of directions with decoder rows, each row used once."""
-        cosines = (self.directions @ normalize(W_dec, dim=1).T).abs().numpy()
-        return float(cosines[linear_sum_assignment(-cosines)].mean())
-
-
 def main() -> None:
     """Measures the parts that were asked for."""
     parser = parser_of(__doc__, PARTS)
@@ -175,7 +159,50 @@ def main() -> None:
 
 
 def measure_steps(report: Report, size: Size, kernels: KernelsName) -> None:
-    """Whole steps at the reference shape, all in turn."""
+    """Whole steps at the reference shape, all in turn; then how much of unseen rows each side explains."""
+    shape, lr = size.steps, 1e-5  # so small that what is active stays
+    world = Planted(shape.d_in, 2 * shape.d_in, 24)
+    x, held_out = world.sample(shape.batch), world.sample(shape.batch)
+    buffer = torch.empty(shape.batch, shape.d_sae)
+    engine = SparseEngine(choose(kernels), "auto")
+    n_steps = size.n_rounds + 2
+    took, explained = Bars("A step, processor ms", {}), Bars("Explained variance after the steps", {})
+    for name, (ours_cfg, peer_cfg) in step_pairs(shape).items():
+        sae = at_work(ours_cfg, x)
+        ours = Ours(sae, lr, engine)
+        trainers: dict[str, Trainer] = {
+            "ours": ours,
+            "saelens": SAELens(peer_cfg, lr, shape.batch, n_steps, like=sae),
+        }
+        if name == "topk":
+            trainers["sparsify"] = Sparsify(shape, lr, like=sae)
+            if has_dictionary_learning(report):
+                trainers["dictionary_learning"] = DictionaryLearning(shape, lr, n_steps + 1, like=sae)
+            if engine.kernels.name != "torch":
+                trainers["ours, torch kernels"] = Ours(at_work(ours_cfg, x), lr, SparseEngine(choose("torch")))
+        ways = {way: Way(partial(trainer.step, x)) for way, trainer in trainers.items()}
+        ways["matmul"] = Way(partial(torch.mm, x, sae.W_enc.detach(), out=buffer))
+        times = race(ways, size.n_rounds)
+        for way in ("saelens", "sparsify", "dictionary_learning"):
+            if way in ways:
+                report.figures[f"{name}_vs_{way}"] = times.ratio("ours", way)
+        if name == "topk":
+            report.figures["step_vs_encoder_matmul"] = times.ratio("matmul", "ours")
+        report.say(
+            f"{name}: batch {shape.batch}, d_in {shape.d_in}, d_sae {shape.d_sae}; "
+            f"{ours.n_codes / shape.batch:.0f} codes per token"
+        )
+        report.peers |= step_peers(name, times)
+        took.values[name] = {way: 1e3 * times.processor_median(way) for way in trainers}
+        found = {way: explained_variance(held_out, trainer.reconstruct(held_out)) for way, trainer in trainers.items()}
+        explained.values[name] = found
+        report.peers |= {f"{name}: {way}, explained variance": value for way, value in found.items()}
+        del ours, trainers, ways
+    report.bars += [took, explained]
+
+
+def step_pairs(shape: Shape) -> dict[str, tuple[SAEConfig, Any]]:
+    """Every architecture in our settings and in SAELens'."""
     from sae_lens import (
         BatchTopKTrainingSAEConfig,
         JumpReLUTrainingSAEConfig,
@@ -184,13 +211,10 @@ def measure_steps(report: Report, size: Size, kernels: KernelsName) -> None:
         TopKTrainingSAEConfig,
     )
 
-    shape, lr = size.steps, 1e-5  # so small that what is active stays
-    x = Planted(shape.d_in, 2 * shape.d_in, 24).sample(shape.batch)
     dims = {"d_in": shape.d_in, "d_sae": shape.d_sae}
     common = {"expansion_factor": shape.expansion}
-    fractions = MatryoshkaConfig().prefixes
-    widths = [round(share * shape.d_sae) for share in (*fractions, 1)]
-    pairs: dict[str, tuple[SAEConfig, Any]] = {
+    widths = [round(share * shape.d_sae) for share in (*MatryoshkaConfig().prefixes, 1)]
+    return {
         "topk": (TopKConfig(k=shape.k, **common), TopKTrainingSAEConfig(k=shape.k, **dims)),
         "jumprelu": (
             JumpReLUConfig(target_l0=L0, **common),
@@ -203,41 +227,16 @@ def measure_steps(report: Report, size: Size, kernels: KernelsName) -> None:
             MatryoshkaBatchTopKTrainingSAEConfig(k=shape.k, matryoshka_widths=widths, **dims),
         ),
     }
-    buffer = torch.empty(shape.batch, shape.d_sae)
-    engine = SparseEngine(choose(kernels), "auto")
-    n_steps = size.n_rounds + 2
-    for name, (ours_cfg, peer_cfg) in pairs.items():
-        sae = at_work(ours_cfg, x)
-        ours, peer = Ours(sae, lr, engine), SAELens(peer_cfg, lr, shape.batch, n_steps, like=sae)
-        ways: dict[str, Way] = {
-            "ours": Way(partial(ours.step, x)),
-            "saelens": Way(partial(peer.step, x)),
-            "matmul": Way(partial(torch.mm, x, sae.W_enc.detach(), out=buffer)),
-        }
-        if name == "topk":
-            sparsify = Sparsify(shape, lr, like=sae)
-            ways["sparsify"] = Way(partial(sparsify.step, x))
-            if has_dictionary_learning(report):
-                peer_too = DictionaryLearning(shape, lr, n_steps + 1, like=sae)
-                ways["dictionary_learning"] = Way(partial(peer_too.step, x))
-            if engine.kernels.name != "torch":
-                plain = Ours(at_work(ours_cfg, x), lr, SparseEngine(choose("torch")))
-                ways["ours, torch kernels"] = Way(partial(plain.step, x))
-        times = race(ways, size.n_rounds)
-        report.figures[f"{name}_vs_saelens"] = times.ratio("ours", "saelens")
-        if name == "topk":
-            report.figures["topk_vs_sparsify"] = times.ratio("ours", "sparsify")
-            if "dictionary_learning" in ways:
-                report.figures["topk_vs_dictionary_learning"] = times.ratio("ours", "dictionary_learning")
-            report.figures["step_vs_encoder_matmul"] = times.ratio("matmul", "ours")
-        report.say(
-            f"{name}: batch {shape.batch}, d_in {shape.d_in}, d_sae {shape.d_sae}; "
-            f"{ours.n_codes / shape.batch:.0f} codes per token"
-        )
-        for way in ways:
-            report.peers[f"{name}: {way}, ms"] = 1e3 * times.median(way)
-            report.peers[f"{name}: {way}, x matmul"] = times.ratio("matmul", way).value
-        del ours, peer, ways
+
+
+def step_peers(name: str, times: Times) -> dict[str, float]:
+    """What a step of each side took, by both clocks, and in encoder products."""
+    found: dict[str, float] = {}
+    for way in times.seconds:
+        found[f"{name}: {way}, ms"] = 1e3 * times.median(way)
+        found[f"{name}: {way}, processor ms"] = 1e3 * times.processor_median(way)
+        found[f"{name}: {way}, x matmul"] = times.ratio("matmul", way).value
+    return found
 
 
 def measure_memory(report: Report, size: Size, kernels: KernelsName) -> None:
@@ -283,7 +282,7 @@ def measure_quality(report: Report, size: Size, kernels: KernelsName) -> None:
     sae.initialise(first, torch.Generator().manual_seed(0), ENCODER_SCALE)
     dims = {"d_in": shape.d_in, "d_sae": shape.d_sae}
     n_steps = size.quality_steps[-1]
-    makers: dict[str, Ours | SAELens | Sparsify | DictionaryLearning] = {
+    makers: dict[str, Trainer] = {
         "ours": Ours(sae, lr, SparseEngine(choose(kernels), "auto")),
         "saelens": SAELens(TopKTrainingSAEConfig(k=shape.k, **dims), lr, shape.batch, n_steps + 1),
         "sparsify": Sparsify(shape, lr),
@@ -291,7 +290,6 @@ def measure_quality(report: Report, size: Size, kernels: KernelsName) -> None:
     if has_dictionary_learning(report):
         makers["dictionary_learning"] = DictionaryLearning(shape, lr, n_steps + 1)
     held_out = world.sample(4 * shape.batch)
-    total = (held_out - held_out.mean(0)).square().sum()
     cpu = dict.fromkeys(makers, 0.0)
     fve: dict[str, float] = {}
     mcc: dict[str, float] = {}
@@ -303,7 +301,7 @@ def measure_quality(report: Report, size: Size, kernels: KernelsName) -> None:
             cpu[name] += time.process_time() - start
         if number in size.quality_steps:
             for name, maker in makers.items():
-                fve[name] = float(1 - (held_out - maker.reconstruct(held_out)).square().sum() / total)
+                fve[name] = explained_variance(held_out, maker.reconstruct(held_out))
                 mcc[name] = world.mcc(maker.decoder)
                 label = f"quality: {name} after {number}"
                 report.peers |= {f"{label}, FVE": fve[name], f"{label}, MCC": mcc[name]}
@@ -362,7 +360,7 @@ def measure_grid(report: Report, size: Size) -> None:
     """Eight SAEs from one store: on one stream, alone, and SAELens' one after another."""
     from sae_lens import TopKTrainingSAEConfig
 
-    ks, steps = (4, 8, 12, 16, 20, 24, 28, 32), size.n_grid_steps
+    ks, steps, lr = (4, 8, 12, 16, 20, 24, 28, 32), size.n_grid_steps, 1e-3
     batch, expansion = (1024, 8) if steps < 10 else (2048, 16)
     with tempfile.TemporaryDirectory(prefix="clinlens-benchmark-") as name:
         values = {
@@ -371,6 +369,7 @@ def measure_grid(report: Report, size: Size) -> None:
             "capture": {"hook_points": ["blocks.2.hook_resid_post"]},
             "sae": [{"architecture": "topk", "expansion_factor": expansion, "k": k} for k in ks],
             "training": {
+                "lr": lr,
                 "n_tokens": steps * batch,
                 "batch_tokens": batch,
                 "log_every_steps": steps,
@@ -386,35 +385,59 @@ def measure_grid(report: Report, size: Size) -> None:
         stream = ActivationStream(run_store(run), fits[0].hook_point, fits[0].training, 0)
         d_in = run_store(run).hook_points[fits[0].hook_point]
 
+        held_out = next(stream.batches(steps))  # the batch after the last, which neither side has seen
+        explained: dict[str, dict[str, float]] = {f"k={k}": {} for k in ks}
+        peers: list[SAELens] = []
+
         def ours(some: list[Fit]) -> Callable[[], None]:
             return lambda: fit_together(some, run.cfg.tracking, lambda _amount: None)
 
         def forget() -> None:
-            import shutil
-
             shutil.rmtree(run.folder / "saes", ignore_errors=True)
+
+        def judge_ours() -> None:
+            raw = held_out / stream.input_scale  # what is saved reads activations as they are
+            for k, fit in zip(ks, fits, strict=True):
+                reconstruction = saelens_format.load(fit.folder)(raw).reconstruction.detach()
+                explained[f"k={k}"]["ours"] = explained_variance(raw, reconstruction)
+            forget()
 
         def theirs() -> None:
             for k in ks:
-                peer = SAELens(TopKTrainingSAEConfig(k=k, d_in=d_in, d_sae=expansion * d_in), 1e-3, batch, steps)
+                peer = SAELens(TopKTrainingSAEConfig(k=k, d_in=d_in, d_sae=expansion * d_in), lr, batch, steps)
                 for x in itertools.islice(stream.batches(), steps):
                     peer.step(x)
+                peers.append(peer)
+
+        def judge_theirs() -> None:
+            for k, peer in zip(ks, peers, strict=True):
+                explained[f"k={k}"]["saelens"] = explained_variance(held_out, peer.reconstruct(held_out))
+            peers.clear()
 
         ways = {
-            "ours": Way(ours(fits), after=forget),
+            "ours": Way(ours(fits), after=judge_ours),
             "ours, one": Way(ours(fits[:1]), after=forget),
             "ours, two": Way(ours(fits[:2]), after=forget),
             "ours, eight alone": Way(lambda: [ours([fit])() for fit in fits] and None, after=forget),
-            "saelens": Way(theirs),
+            "saelens": Way(theirs, after=judge_theirs),
         }
         times = race(ways, 2 if steps < 10 else 3)
     report.say(
-        f"grid: eight TopK SAEs, d_in {d_in}, d_sae {expansion * d_in}: {steps} steps of {batch}, whole fits with start and end"
+        f"grid: eight TopK SAEs, d_in {d_in}, d_sae {expansion * d_in}: {steps} steps of {batch}, learning rate {lr:g}, "
+        "whole fits with start and end"
     )
     report.figures["grid8_vs_saelens"] = times.ratio("ours", "saelens")
     alone = zip(times.seconds["ours"], times.seconds["ours, eight alone"], strict=True)
     report.figures["extra_sae_vs_alone"] = spread([together / apart for together, apart in alone])
-    report.peers |= {f"grid: {way}, s": times.median(way) for way in ways}
+    for way in ways:
+        report.peers |= {
+            f"grid: {way}, s": times.median(way),
+            f"grid: {way}, processor s": times.processor_median(way),
+        }
+    explained = {k: {side: found[side] for side in ("ours", "saelens")} for k, found in explained.items()}
+    for k, found in explained.items():
+        report.peers |= {f"grid: {k}, {side}, explained variance": value for side, value in found.items()}
+    report.bars.append(Bars("Explained variance of eight trained together", explained))
 
 
 def run_store(run: Run) -> Any:

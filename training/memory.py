@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from sae.config import BatchTopKConfig, MatryoshkaConfig, TopKConfig
 from sae.errors import UserError
 from sae.sparse.engine import chunk_rows
+from sae.topk import AUX_SHARE, aux_k_of
 from training.cgroup import available_bytes
 from training.spec import Fit
 
@@ -23,9 +25,16 @@ def step_bytes(fit: Fit, d_in: int) -> int:
     """What one step holds beside the state, at most: dense or sparse, whichever is more."""
     d_sae, batch = fit.sae.d_sae(d_in), fit.training.batch_tokens
     buffer = 4 * d_sae * min(chunk_rows(d_sae), batch)
-    is_bounded = fit.sae.architecture in ("topk", "batchtopk", "matryoshka") and fit.training.kernels != "dense"
-    acts = buffer if is_bounded else 6 * 4 * d_sae * batch
-    return acts + 8 * 4 * d_in * batch
+    if not isinstance(fit.sae, TopKConfig | BatchTopKConfig | MatryoshkaConfig):
+        return 6 * 4 * d_sae * batch + 8 * 4 * d_in * batch
+    is_dense = fit.training.kernels == "dense"
+    # Of a sparse step: what lies above a floor is marked and collected; each code has its value, its places by row and by
+    # feature, and their gradients.
+    acts = 6 * 4 * d_sae * batch if is_dense else buffer + buffer // 4 + 16 * 4 * fit.sae.k * batch
+    # While features are dead: the auxiliary loss, dense for as many as its share allows, their rows, and the gradient it adds.
+    n_dead = d_sae if is_dense else min(d_sae, round(aux_k_of(fit.sae, d_in, d_sae) / AUX_SHARE))
+    n_outputs = 1 + len(fit.sae.prefixes) if isinstance(fit.sae, MatryoshkaConfig) else 1
+    return acts + 4 * 4 * n_dead * batch + 4 * 4 * d_in * d_sae + (4 + 4 * n_outputs) * 4 * d_in * batch
 
 
 def stream_bytes(fit: Fit, d_in: int) -> int:

@@ -28,7 +28,7 @@ from sae.config import TopKConfig
 
 BIAS = 0.8
 N_SEEDS, QUICK_SEEDS, N_DECODERS = 20, 2, 5
-N_NOTES, QUICK_NOTES = 144, 144
+N_NOTES, QUICK_NOTES = 240, 240
 POINTS = ("blocks.1.hook_resid_post", "blocks.2.hook_resid_post")
 SAE_NOTES, SAE_STEPS, BATCH = 200, 250, 512
 POOL_NOTES, QUICK_POOL, REFERENCE, NEW = 900, 520, 240, 120

@@ -36,14 +36,28 @@ class Figure(NamedTuple):
     """Third quartile."""
 
 
+class Taken(NamedTuple):
+    """What one run took."""
+
+    seconds: float
+    """By the clock on the wall."""
+    processor_seconds: float
+    """Of all threads of this process; its children's are not in it."""
+
+
 class Times(NamedTuple):
-    """Seconds of every way in every round."""
+    """What every way took in every round."""
 
     seconds: dict[str, list[float]]
+    processor_seconds: dict[str, list[float]]
 
     def median(self, way: str) -> float:
         """Seconds of the middle round."""
         return statistics.median(self.seconds[way])
+
+    def processor_median(self, way: str) -> float:
+        """The same of processor time, which other programs on the machine do not lengthen as much."""
+        return statistics.median(self.processor_seconds[way])
 
     def ratio(self, ours: str, peer: str) -> Figure:
         """How many times as long as ours the peer takes."""
@@ -53,22 +67,23 @@ class Times(NamedTuple):
 def race(ways: Mapping[str, Way], n_rounds: int) -> Times:
     """Times all ways in turn, each round beginning with another one, after one round that does not count."""
     names = list(ways)
-    times: dict[str, list[float]] = {name: [] for name in names}
+    times: dict[str, list[Taken]] = {name: [] for name in names}
     for number in range(-1, n_rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
             taken = timed(ways[name])
             if number >= 0:
                 times[name].append(taken)
-    return Times(times)
+    seconds = {name: [one.seconds for one in taken] for name, taken in times.items()}
+    return Times(seconds, {name: [one.processor_seconds for one in taken] for name, taken in times.items()})
 
 
-def timed(way: Way) -> float:
-    """Seconds of one run."""
+def timed(way: Way) -> Taken:
+    """One run, by both clocks."""
     way.before()
-    start = time.perf_counter()
+    start, processor_start = time.perf_counter(), time.process_time()
     way.run()
-    taken = time.perf_counter() - start
+    taken = Taken(time.perf_counter() - start, time.process_time() - processor_start)
     way.after()
     return taken
 

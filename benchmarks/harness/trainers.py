@@ -3,7 +3,7 @@
 import contextlib
 import io
 import os
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from benchmarks.harness.peers import quiet
 from benchmarks.harness.report import Report
 from sae.base import SAE
+from sae.jumprelu import JumpReLUSAE
 from sae.sparse.engine import SparseEngine
 from training.trainee import descend, new_optimiser
 
@@ -26,6 +27,22 @@ class Shape(NamedTuple):
     @property
     def d_sae(self) -> int:
         return self.d_in * self.expansion
+
+
+class Trainer(Protocol):
+    """What takes its turns."""
+
+    def step(self, x: Tensor) -> None:
+        """One, on a batch."""
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """x̂, by the weights as they are."""
+        ...
+
+    @property
+    def decoder(self) -> Tensor:
+        """[d_sae, d_in], one row for each feature."""
+        ...
 
 
 class Ours:
@@ -76,8 +93,8 @@ class SAELens:
             with torch.no_grad():
                 for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
                     getattr(self.sae, name).copy_(getattr(like, name))
-                if hasattr(self.sae, "log_threshold") and hasattr(like, "threshold"):
-                    self.sae.log_threshold.copy_(like.threshold.log())
+                if isinstance(like, JumpReLUSAE):
+                    self.sae.threshold.copy_(like.threshold)
 
     def step(self, x: Tensor) -> None:
         """One."""

@@ -5,13 +5,14 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks.harness.report import Report, Table
-from benchmarks.harness.rounds import Figure, Times, Way, race, refuse_difference, spread
+from benchmarks.harness.report import Bars, Report, Table
+from benchmarks.harness.rounds import Figure, Times, Way, race, refuse_difference, spread, timed
 from benchmarks.pareto import Point, front_of, lost_ratio
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -99,9 +100,17 @@ def test_ways_take_turns_and_the_first_round_does_not_count():
     assert {name: len(taken) for name, taken in times.seconds.items()} == {"a": 2, "b": 2, "c": 2}
 
 
+def test_waiting_takes_time_but_no_processor_time():
+    waited, worked = timed(Way(lambda: time.sleep(0.2))), timed(Way(lambda: sum(range(2_000_000))))
+    assert waited.seconds >= 0.2
+    assert waited.processor_seconds < 0.1
+    assert worked.processor_seconds > 0.005
+
+
 def test_a_ratio_above_one_means_that_ours_is_faster():
-    times = Times({"ours": [1.0, 2.0, 1.0], "peer": [2.0, 4.0, 3.0]})
+    times = Times({"ours": [1.0, 2.0, 1.0], "peer": [2.0, 4.0, 3.0]}, {"ours": [2.0, 3.0, 7.0]})
     assert times.ratio("ours", "peer") == Figure(2.0, 2.0, 2.5)
+    assert (times.median("peer"), times.processor_median("ours")) == (3.0, 3.0)
     assert spread([4.0]) == Figure(4.0, 4.0, 4.0)
 
 
@@ -117,9 +126,13 @@ def test_a_peer_with_other_values_ends_the_benchmark():
 
 
 def test_a_report_is_drawn_with_its_tables(tmp_path: Path):
+    bars = Bars("ms", {"topk": {"ours": 1.0, "saelens": 2.0, "sparsify": 3.0}, "l1": {"ours": -1.0, "saelens": 2.0}})
     report = Report(
-        figures={"a_vs_b": Figure(1.2, 1.1, 1.3)}, tables=[Table("Tokens: many", ["n", "s"], [[1, 2], [2, 4]])]
+        figures={"a_vs_b": Figure(1.2, 1.1, 1.3)},
+        tables=[Table("Tokens: many", ["n", "s"], [[1, 2], [2, 4]])],
+        bars=[bars],
     )
+    assert bars.sides == ["ours", "saelens", "sparsify"]
     report.plot(tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000
     assert "1.200" in "\n".join(report.lines())
