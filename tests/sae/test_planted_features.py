@@ -25,7 +25,7 @@ from sae.sparse.engine import SparseEngine
 from sae.sparse.kernels import TorchKernels
 from training.trainee import ENCODER_SCALE, descend
 
-N_FEATURES, D_IN, STEPS, BATCH, DEAD_AFTER_STEPS = 48, 32, 400, 256, 20
+N_FEATURES, D_IN, STEPS, BATCH, DEAD_AFTER_STEPS = 48, 32, 160, 256, 10
 CONFIGS: list[SAEConfig] = [
     TopKConfig(k=3),
     JumpReLUConfig(target_l0=3),
@@ -35,16 +35,16 @@ CONFIGS: list[SAEConfig] = [
     GatedConfig(l1_coefficient=1.0),
 ]
 LEAST = {
-    "topk": (0.88, 0.62),
-    "jumprelu": (0.88, 0.77),
-    "l1": (0.92, 0.70),
-    "batchtopk": (0.84, 0.65),
-    "matryoshka": (0.77, 0.60),
-    "gated": (0.68, 0.46),
+    "topk": (0.87, 0.62),
+    "jumprelu": (0.86, 0.74),
+    "l1": (0.90, 0.73),
+    "batchtopk": (0.86, 0.69),
+    "matryoshka": (0.79, 0.64),
+    "gated": (0.73, 0.53),
 }
-"""MCC and F1 to reach. Measured: topk .920 and .679, jumprelu .927 and .830, l1 .971 and .764, batchtopk .890 and .714, matryoshka
-.827 and .667, gated .737 and .518 (.905 and .702 after twice as many steps); the margin is for other processors' arithmetic. F1
-is held down by L0, 3 where 2.4 features are there."""
+"""MCC and F1 to reach. Measured: topk .921 and .683, jumprelu .905 and .795, l1 .951 and .786, batchtopk .906 and .745, matryoshka
+.841 and .700, gated .790 and .588; the margin is for other processors' arithmetic. F1 is held down by L0, 3 where 2.4 features
+are there."""
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +69,12 @@ def scored(cfg: SAEConfig, world: SyntheticModel, folder: Path, steps: int) -> S
     sae = build(cfg, D_IN, N_FEATURES)
     sae.initialise(world.sample(4096) * scale, torch.Generator().manual_seed(0), ENCODER_SCALE)
     batches = samples(world, steps) * scale
-    groups = [{"params": [p], "lr": 3e-3 * sae.lr_scales.get(name, 1.0)} for name, p in sae.named_parameters()]
+    groups = [{"params": [p], "lr": 1.2e-2 * sae.lr_scales.get(name, 1.0)} for name, p in sae.named_parameters()]
     optimiser, engine = torch.optim.Adam(groups), SparseEngine(TorchKernels())
     silent_steps = torch.zeros(N_FEATURES)
     for step in range(steps):
         dead = silent_steps >= DEAD_AFTER_STEPS
-        losses = sae.sparse_losses(batches[step], dead, min(step / 100, 1.0), engine)
+        losses = sae.sparse_losses(batches[step], dead, min(step / 40, 1.0), engine)
         descend(sae, optimiser, losses.total, gradient_clip=1.0)
         sae.observe(losses)
         silent_steps = (silent_steps + 1).masked_fill(losses.fired > 0, 0)
