@@ -36,18 +36,10 @@ Where it is not there, the settings say so and the figures are without it.
 Above 1 means that ours is faster, but for those that say otherwise.
 """
 
-import contextlib
-import io
-import itertools
-import shutil
-import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -56,7 +48,7 @@ from torch import Tensor
 
 from benchmarks.harness.planted import Planted, explained_variance
 from benchmarks.harness.report import Bars, Report, Table, parser_of
-from benchmarks.harness.rounds import Figure, Times, Way, race, spread
+from benchmarks.harness.rounds import Figure, Times, Way, race
 from benchmarks.harness.trainers import (
     DictionaryLearning,
     Ours,
@@ -66,19 +58,15 @@ from benchmarks.harness.trainers import (
     Trainer,
     has_dictionary_learning,
 )
+from benchmarks.harness.training_quality import measure_quality, measure_synth
+from benchmarks.harness.training_runs import measure_dead, measure_grid
+from benchmarks.harness.training_size import FULL, QUICK, Size
 from benchmarks.harness.transient import transient_mb
-from clinlens.config import validated
-from clinlens.pipeline import Run
-from sae import saelens_format
 from sae.base import SAE
 from sae.build import build
 from sae.config import BatchTopKConfig, JumpReLUConfig, L1Config, MatryoshkaConfig, SAEConfig, TopKConfig
 from sae.sparse.engine import SparseEngine
 from sae.sparse.kernels import KernelsName, choose
-from training.engine import prepare
-from training.fit import fit_together
-from training.spec import Fit
-from training.stream import ActivationStream
 from training.trainee import ENCODER_SCALE
 
 PARTS = ("steps", "memory", "grid", "dead", "crossover", "quality", "synth")
@@ -103,31 +91,6 @@ TARGETS = {
     "dead_fraction_quickstart": "≤ .05",
 }
 L0 = 64
-
-
-class Size(NamedTuple):
-    """How much is measured."""
-
-    steps: Shape
-    n_rounds: int
-    quality: Shape
-    quality_steps: tuple[int, ...]
-    """Where quality is measured; the last one is the end."""
-    n_grid_steps: int
-    quickstart: dict[str, Any]
-    synth_steps: int
-
-
-FULL = Size(Shape(512, 16, 32, 4096), 5, Shape(128, 8, 16, 1024), (600, 3000), 60, {}, 3000)
-QUICK = Size(
-    Shape(128, 8, 16, 512),
-    3,
-    Shape(64, 4, 8, 256),
-    (40,),
-    6,
-    {"clinic": {"n_notes": 120}, "training": {"n_tokens": 20_000}, "engine": {"kind": "inline"}},
-    20,
-)
 
 
 def main() -> None:
@@ -268,205 +231,6 @@ def at_work(cfg: SAEConfig, x: Tensor) -> SAE:
             share = 1 - min(L0 / sae.d_sae, 0.5)
             sae.b_enc.copy_(-torch.quantile(sae.pre_acts(x[:2048]), share, dim=0))
     return sae
-
-
-def measure_quality(report: Report, size: Size, kernels: KernelsName) -> None:
-    """TopK on planted data: explained variance and planted directions found, after as many tokens."""
-    from sae_lens import TopKTrainingSAEConfig
-
-    prepare(torch.get_num_threads())
-    shape, lr = size.quality, 1e-3
-    world = Planted(shape.d_in, 4 * shape.d_in, 24)
-    first = world.sample(shape.batch)
-    sae = build(TopKConfig(expansion_factor=shape.expansion, k=shape.k), shape.d_in)
-    sae.initialise(first, torch.Generator().manual_seed(0), ENCODER_SCALE)
-    dims = {"d_in": shape.d_in, "d_sae": shape.d_sae}
-    n_steps = size.quality_steps[-1]
-    makers: dict[str, Trainer] = {
-        "ours": Ours(sae, lr, SparseEngine(choose(kernels), "auto")),
-        "saelens": SAELens(TopKTrainingSAEConfig(k=shape.k, **dims), lr, shape.batch, n_steps + 1),
-        "sparsify": Sparsify(shape, lr),
-    }
-    if has_dictionary_learning(report):
-        makers["dictionary_learning"] = DictionaryLearning(shape, lr, n_steps + 1)
-    held_out = world.sample(4 * shape.batch)
-    cpu = dict.fromkeys(makers, 0.0)
-    fve: dict[str, float] = {}
-    mcc: dict[str, float] = {}
-    for number in range(1, n_steps + 1):
-        x = world.sample(shape.batch)
-        for name, maker in makers.items():
-            start = time.process_time()
-            maker.step(x)
-            cpu[name] += time.process_time() - start
-        if number in size.quality_steps:
-            for name, maker in makers.items():
-                fve[name] = explained_variance(held_out, maker.reconstruct(held_out))
-                mcc[name] = world.mcc(maker.decoder)
-                label = f"quality: {name} after {number}"
-                report.peers |= {f"{label}, FVE": fve[name], f"{label}, MCC": mcc[name]}
-                report.peers[f"{label}, processor seconds"] = cpu[name]
-    report.say(
-        f"quality: TopK k={shape.k}, d_in {shape.d_in}, d_sae {shape.d_sae}, {n_steps} steps of {shape.batch}, "
-        f"learning rate {lr:g}, {4 * shape.d_in} planted directions"
-    )
-    for figure, found in (("fve_vs_best_peer", fve), ("mcc_vs_best_peer", mcc)):
-        value = found["ours"] - max(value for name, value in found.items() if name != "ours")
-        report.figures[figure] = Figure(value, value, value)
-
-
-def measure_synth(report: Report, size: Size, kernels: KernelsName, *, is_quick: bool) -> None:
-    """Matryoshka and BatchTopK in a world of known features, ours and SAELens' on the same samples."""
-    from sae_lens import BatchTopKTrainingSAEConfig, MatryoshkaBatchTopKTrainingSAEConfig
-
-    from benchmarks.harness.synthetic_world import SIXTEENTH, TINY, SyntheticWorld, opened, opened_theirs
-
-    at, lr, batch = TINY if is_quick else SIXTEENTH, 1e-3, 256 if is_quick else 1024
-    world = SyntheticWorld(at)
-    first = world.sample(4 * batch)
-    dims = {"d_in": at.d_in, "d_sae": at.d_sae, "k": at.k}
-    nested = MatryoshkaConfig(k=at.k)
-    widths = [*(int(at.d_sae * share) for share in nested.prefixes), at.d_sae]
-    kinds: dict[str, tuple[SAEConfig, Any]] = {
-        "matryoshka": (nested, MatryoshkaBatchTopKTrainingSAEConfig(**dims, matryoshka_widths=widths)),
-        "batchtopk": (BatchTopKConfig(k=at.k), BatchTopKTrainingSAEConfig(**dims)),
-    }
-    pairs: dict[str, tuple[Ours, SAELens]] = {}
-    for name, (cfg, theirs) in kinds.items():
-        sae = build(cfg, at.d_in, at.d_sae)
-        sae.initialise(first, torch.Generator().manual_seed(0), ENCODER_SCALE)
-        engine = SparseEngine(choose(kernels), "auto")
-        pairs[name] = (Ours(sae, lr, engine), SAELens(theirs, lr, batch, size.synth_steps + 1))
-    for _ in range(size.synth_steps):
-        x = world.sample(batch)
-        for pair in pairs.values():
-            for maker in pair:
-                maker.step(x)
-    for name, (ours, theirs) in pairs.items():
-        mine, peer = world.score(opened(ours.sae, kinds[name][0])), world.score(opened_theirs(theirs.sae))
-        for side, found in (("ours", mine), ("saelens", peer)):
-            report.peers |= {f"synth: {name}, {side}, {key}": float(value) for key, value in found._asdict().items()}
-        if name == "matryoshka":
-            values = (mine.f1, mine.mcc, mine.f1 - peer.f1, mine.mcc - peer.mcc)
-            names = ("synth_matryoshka_f1", "synth_matryoshka_mcc", "synth_f1_vs_saelens", "synth_mcc_vs_saelens")
-            report.figures |= {key: Figure(value, value, value) for key, value in zip(names, values, strict=True)}
-    report.say(
-        f"synth: {at.n_features} features in {at.d_in} dimensions, {world.l0:.1f} at a time; d_sae {at.d_sae}, k={at.k}, "
-        f"{size.synth_steps} steps of {batch}, learning rate {lr:g}"
-    )
-
-
-def measure_grid(report: Report, size: Size) -> None:
-    """Eight SAEs from one store: on one stream, alone, and SAELens' one after another."""
-    from sae_lens import TopKTrainingSAEConfig
-
-    ks, steps, lr = (4, 8, 12, 16, 20, 24, 28, 32), size.n_grid_steps, 1e-3
-    batch, expansion = (1024, 8) if steps < 10 else (2048, 16)
-    with tempfile.TemporaryDirectory(prefix="clinlens-benchmark-") as name:
-        values = {
-            "folder": f"{name}/run",
-            "clinic": {"n_notes": 200 if steps < 10 else 600},
-            "capture": {"hook_points": ["blocks.2.hook_resid_post"]},
-            "sae": [{"architecture": "topk", "expansion_factor": expansion, "k": k} for k in ks],
-            "training": {
-                "lr": lr,
-                "n_tokens": steps * batch,
-                "batch_tokens": batch,
-                "log_every_steps": steps,
-                "dead_after_tokens": 1000 * batch,  # as SAELens counts them: none is dead so early, on either side
-            },
-            "tracking": {"wandb": "disabled"},
-            "engine": {"kind": "inline", "threads": torch.get_num_threads()},
-        }
-        run = Run(validated(values, "this benchmark"))
-        with contextlib.redirect_stderr(io.StringIO()):
-            run.stages(("capture",))
-        fits: list[Fit] = run.fits
-        stream = ActivationStream(run_store(run), fits[0].hook_point, fits[0].training, 0)
-        d_in = run_store(run).hook_points[fits[0].hook_point]
-
-        held_out = next(stream.batches(steps))  # the batch after the last, which neither side has seen
-        explained: dict[str, dict[str, float]] = {f"k={k}": {} for k in ks}
-        peers: list[SAELens] = []
-
-        def ours(some: list[Fit]) -> Callable[[], None]:
-            return lambda: fit_together(some, run.cfg.tracking, lambda _amount: None)
-
-        def forget() -> None:
-            shutil.rmtree(run.folder / "saes", ignore_errors=True)
-
-        def judge_ours() -> None:
-            raw = held_out / stream.input_scale  # what is saved reads activations as they are
-            for k, fit in zip(ks, fits, strict=True):
-                reconstruction = saelens_format.load(fit.folder)(raw).reconstruction.detach()
-                explained[f"k={k}"]["ours"] = explained_variance(raw, reconstruction)
-            forget()
-
-        def theirs() -> None:
-            for k in ks:
-                peer = SAELens(TopKTrainingSAEConfig(k=k, d_in=d_in, d_sae=expansion * d_in), lr, batch, steps)
-                for x in itertools.islice(stream.batches(), steps):
-                    peer.step(x)
-                peers.append(peer)
-
-        def judge_theirs() -> None:
-            for k, peer in zip(ks, peers, strict=True):
-                explained[f"k={k}"]["saelens"] = explained_variance(held_out, peer.reconstruct(held_out))
-            peers.clear()
-
-        ways = {
-            "ours": Way(ours(fits), after=judge_ours),
-            "ours, one": Way(ours(fits[:1]), after=forget),
-            "ours, two": Way(ours(fits[:2]), after=forget),
-            "ours, eight alone": Way(lambda: [ours([fit])() for fit in fits] and None, after=forget),
-            "saelens": Way(theirs, after=judge_theirs),
-        }
-        times = race(ways, 2 if steps < 10 else 3)
-    report.say(
-        f"grid: eight TopK SAEs, d_in {d_in}, d_sae {expansion * d_in}: {steps} steps of {batch}, learning rate {lr:g}, "
-        "whole fits with start and end"
-    )
-    report.figures["grid8_vs_saelens"] = times.ratio("ours", "saelens")
-    alone = zip(times.seconds["ours"], times.seconds["ours, eight alone"], strict=True)
-    report.figures["extra_sae_vs_alone"] = spread([together / apart for together, apart in alone])
-    for way in ways:
-        report.peers |= {
-            f"grid: {way}, s": times.median(way),
-            f"grid: {way}, processor s": times.processor_median(way),
-        }
-    explained = {k: {side: found[side] for side in ("ours", "saelens")} for k, found in explained.items()}
-    for k, found in explained.items():
-        report.peers |= {f"grid: {k}, {side}, explained variance": value for side, value in found.items()}
-    report.bars.append(Bars("Explained variance of eight trained together", explained))
-
-
-def run_store(run: Run) -> Any:
-    """The run's activations."""
-    from hooks.store import Store
-
-    return Store.open(run.folder / "acts")
-
-
-def measure_dead(report: Report, size: Size) -> None:
-    """The quickstart's own training."""
-    import yaml
-
-    from sae import artefact
-
-    path = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
-    with tempfile.TemporaryDirectory(prefix="clinlens-benchmark-") as name:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) | {"folder": f"{name}/run"}
-        for section, settings in size.quickstart.items():
-            values[section] = values.get(section, {}) | settings
-        run = Run(validated(values, str(path)))
-        with contextlib.redirect_stderr(io.StringIO()):
-            run.stages(("capture", "train"))
-        found = [artefact.read_json(fit.folder / "metrics.json") for fit in run.fits]
-    shares = [float(one["dead_fraction"]) for one in found]
-    report.say(
-        f"quickstart: {len(shares)} SAEs, {run.cfg.training.n_tokens:,} tokens each; the value is the largest share"
-    )
-    report.figures["dead_fraction_quickstart"] = Figure(max(shares), statistics.median(shares), max(shares))
 
 
 def measure_crossover(report: Report, size: Size, kernels: KernelsName) -> None:

@@ -14,6 +14,8 @@ import psutil
 import pytest
 import yaml
 
+from clinlens.__main__ import main
+
 CLINLENS = [sys.executable, "-m", "clinlens"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 CHANGING = ("jobs/", "resources.json", "report.html", ".lock", "wandb/")
@@ -289,16 +291,28 @@ BAD_INPUTS: dict[str, tuple[tuple[str, ...], str]] = {
 
 @pytest.mark.parametrize("name", BAD_INPUTS)
 def test_a_users_mistake_is_one_exact_sentence_and_exit_code_2(
-    finished: Path, tiny_model: Path, tiny_corpus: Path, name: str
-):
+    finished: Path, tiny_model: Path, tiny_corpus: Path, name: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
     arguments, sentence = BAD_INPUTS[name]
-    done = run_clinlens(*arguments, cwd=finished, check=False)
+    monkeypatch.chdir(finished)
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
     kept = sum(
         int((reader.index["is_special"] == 0).sum()) for reader in open_store(finished / "run" / "acts").shards("train")
     )
     expected = sentence.format(corpus=tiny_corpus, model=tiny_model, kept=kept)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert said.splitlines()[-1] == f"clinlens: {expected}"
+    assert "Traceback" not in said
+
+
+def test_a_process_ends_in_one_sentence_too(finished: Path):
+    arguments, sentence = BAD_INPUTS["no such layer"]
+    done = run_clinlens(*arguments, cwd=finished, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == f"clinlens: {expected}"
+    assert done.stderr.splitlines()[-1] == f"clinlens: {sentence}"
     assert "Traceback" not in done.stderr
 
 
