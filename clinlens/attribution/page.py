@@ -4,16 +4,12 @@ It holds the texts, so only its owner may read it. Colours are blue for and oran
 any common colour blindness tell apart; every value also stands as text.
 """
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from clinlens.attribution.graph import Drawing, drawings
+from labeling.standalone_page import rendered
 from sae import artefact
 
 SOURCES = Path(__file__).parent
@@ -72,19 +68,10 @@ def write(path: Path, records: Sequence[dict[str, Any]], profile: dict[str, Any]
 
 def render(records: Sequence[dict[str, Any]], profile: dict[str, Any]) -> str:
     """The page."""
-    style = (SOURCES / "attribution.css").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(SOURCES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     cases = [{"record": one, "shown": [shown(one, result) for result in one["results"]]} for one in records]
-    return environment.get_template("attribution.html.j2").render(
-        cases=cases, profile=profile, n_shades=N_SHADES, style=Markup(style),  # noqa: S704 - our own file
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'",
+    return rendered(
+        SOURCES / "attribution.html.j2", SOURCES / "attribution.css",
+        cases=cases, profile=profile, n_shades=N_SHADES,
     )  # fmt: skip
 
 

@@ -3,15 +3,11 @@
 It holds generated texts, which may repeat what stands in the cases, so only its owner may read it.
 """
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
+from labeling.standalone_page import rendered
 from sae import artefact
 
 SOURCES = Path(__file__).parent
@@ -41,19 +37,9 @@ def write(path: Path, record: dict[str, Any]) -> None:
 
 def render(record: dict[str, Any]) -> str:
     """The page."""
-    style = (SOURCES / "steer.css").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(SOURCES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return environment.get_template("steer.html.j2").render(
+    return rendered(
+        SOURCES / "steer.html.j2", SOURCES / "steer.css",
         found=record, chart=chart(record["doses"]), width=WIDTH, height=HEIGHT, margin=MARGIN,
-        style=Markup(style),  # noqa: S704 - our own file
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'",
     )  # fmt: skip
 
 

@@ -3,18 +3,14 @@
 The content security policy names the one style by its hash and allows nothing else. All texts are escaped.
 """
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from labeling.report import plots, tables
 from labeling.report.methods import KINDS
+from labeling.standalone_page import rendered
 
 SOURCES = Path(__file__).parent
 Figures = Mapping[str, Any]
@@ -27,22 +23,7 @@ def json_text(report: Figures) -> str:
 
 def page(report: Figures) -> str:
     """The report as HTML."""
-    style = (SOURCES / "report.css").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(SOURCES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("template.html.j2")
-    return template.render(**content(report), style=Markup(style), policy=policy(style))  # noqa: S704 - our own file
-
-
-def policy(style: str) -> str:
-    """The content security policy: this one inline style, nothing else."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return rendered(SOURCES / "template.html.j2", SOURCES / "report.css", **content(report))
 
 
 def content(report: Figures) -> dict[str, Any]:
