@@ -3,21 +3,17 @@
 One file that runs no code and loads nothing. It holds text of the corpus, escaped, and only its owner may read it.
 """
 
-import base64
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from hooks.config import ScreeningConfig
 from hooks.corpus import Document
 from hooks.detectors import Account, Finding
 from hooks.redaction import Region, regions
+from labeling.standalone_page import rendered
 
 SOURCES = Path(__file__).parent
 CONTEXT_CHARACTERS = 90
@@ -58,17 +54,10 @@ def render(
 ) -> str:
     """The page."""
     by_row = {row: regions(list(group)) for row, group in groupby(findings, lambda finding: finding.document)}
-    style = (SOURCES / "review.css").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(SOURCES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = list(with_findings(docs, by_row, cfg.review_findings))
-    template = environment.get_template("review.html.j2")
-    return template.render(
+    return rendered(
+        SOURCES / "review.html.j2",
+        SOURCES / "review.css",
         account=account,
         corpus=Path(corpus_name).name,
         types=by_type(findings),
@@ -78,16 +67,8 @@ def render(
         n_shown=sum(each.n_passages for each in shown),
         shown=shown,
         sample=sample(docs, by_row),
-        style=Markup(style),  # noqa: S704 - our own file
-        policy=policy(style),
         min_score=cfg.min_score,
     )
-
-
-def policy(style: str) -> str:
-    """The content security policy: the one style by its hash, nothing else."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
 def by_type(findings: list[Finding]) -> list[dict[str, Any]]:
