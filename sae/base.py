@@ -72,8 +72,8 @@ class SAE(nn.Module, ABC):
     """Whether the number of active features is bounded beforehand, so that every training step can be sparse."""
     decoder_has_unit_norm: bool = True
     """Whether training holds every row of W_dec at norm 1."""
-    lr_scales: ClassVar[dict[str, float]] = {}
-    """Parameters that learn at a multiple of the learning rate."""
+    lr_scales: ClassVar[dict[str, float]] = {"W_dec": 2.0}
+    """Parameters that learn at a multiple of the learning rate. Source: docs/log.md; rows of norm 1 turn slowly otherwise."""
     feature_shift_names: tuple[str, ...] = ("b_enc",)
     """Parameters in the unit of the pre-activations; they scale with the features."""
 
@@ -223,6 +223,17 @@ def squared_error(
 ) -> Float[Tensor, ""]:
     """Squared distance, summed over the width and averaged over the batch."""
     return average((target - estimate).square().sum(dim=-1).mean())
+
+
+def normalised_error(
+    target: Float[Tensor, "batch d"], estimate: Float[Tensor, "batch d"], average: Average = whole
+) -> Float[Tensor, ""]:
+    """Squared distance in units that give the target a variance of d: the share of its variance that is left, times d.
+
+    By d, since inputs have a norm of √d: its gradients are then as long as those of an error that is not normalised,
+    and clipping brings those of every step to one length. Source: docs/log.md, a fifth less variance lost.
+    """
+    return squared_error(target, estimate, average) * (target.shape[-1] / variance(target, average).clamp_min(1e-12))
 
 
 def variance(x: Float[Tensor, "batch d"], average: Average = whole) -> Float[Tensor, ""]:

@@ -4,7 +4,7 @@ Bussmann et al. 2024, "BatchTopK Sparse Autoencoders" (arXiv:2412.06410):
 
 1. Training: of the batch's positive pre-activations, the k · batch largest stay, so that a token may have more
    features than another: f = BatchTopK(ReLU((x − b_dec) · W_enc + b_enc)).
-2. L = ‖x − x̂‖² / Var(x) plus the auxiliary loss of TopK for dead features.
+2. L = d_in · ‖x − x̂‖² / Var(x) plus the auxiliary loss of TopK for dead features.
 3. Inference: one threshold θ for all, the mean over training batches of the smallest activation kept; then
    f = JumpReLU_θ, so that no token depends on its neighbours. Such an SAE is saved as a JumpReLU.
 
@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from sae.base import SAE, Average, Losses, squared_error, variance, whole
+from sae.base import SAE, Average, Losses, normalised_error, whole
 from sae.config import BatchTopKConfig, MatryoshkaConfig
 from sae.sparse.engine import Codes, SparseEngine
 from sae.sparse.kernels import TorchKernels
@@ -107,8 +107,7 @@ class BatchTopKSAE(SAE):
         engine: SparseEngine | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Step 2: the loss, its terms, and the reconstruction by all features."""
-        total = variance(x, average).clamp_min(1e-12)
-        mse = torch.stack([squared_error(x, one, average) / total for one in reconstructions]).mean()
+        mse = torch.stack([normalised_error(x, one, average) for one in reconstructions]).mean()
         error = x - reconstructions[-1]
         auxk = self.cfg.aux_coefficient * auxiliary_loss(self, x, error, dead, self.aux_k, average, engine)
         return mse + auxk, {"mse": mse, "auxk": auxk}, reconstructions[-1]

@@ -13,9 +13,9 @@ Rajamanoharan et al. 2024, "Jumping Ahead" (arXiv:2407.14435):
 
 Differs from the paper: thresholds are stored as they are and held above 0 after each step, not as logarithms, so
 that a saved SAE loads with the same bits; they start at the quantile of the pre-activations that meets the target;
-the error is divided by the variance of the inputs, so that λ means the same at every layer; dead features get a small
-loss that lifts their pre-activations (Conerly et al. 2025, "JumpReLU SAEs", Circuits Updates January), because
-nothing else reaches them.
+the error is divided by the variance of the inputs, so that λ means the same at every layer, and all of the loss is
+times d_in, see `normalised_error`; dead features get a small loss that lifts their pre-activations (Conerly et al. 2025,
+"JumpReLU SAEs", Circuits Updates January), because nothing else reaches them.
 """
 
 from typing import Any, ClassVar
@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sae.base import SAE, Average, Losses, squared_error, variance, whole
+from sae.base import SAE, Average, Losses, normalised_error, whole
 from sae.config import JumpReLUConfig
 from sae.sparse.engine import Codes, SparseEngine
 
@@ -76,7 +76,9 @@ class JumpReLUSAE(SAE):
     """Features above a threshold of their own."""
 
     feature_shift_names = ("b_enc", "threshold")
-    lr_scales: ClassVar[dict[str, float]] = {"threshold": 10.0}  # docs/log.md: else L0 stays far from its target
+    lr_scales: ClassVar[dict[str, float]] = SAE.lr_scales | {
+        "threshold": 10.0
+    }  # docs/log.md: else L0 stays far from its target
 
     def __init__(self, cfg: JumpReLUConfig, d_in: int, d_sae: int) -> None:
         super().__init__(d_in, d_sae)
@@ -147,11 +149,11 @@ class JumpReLUSAE(SAE):
         average: Average,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Steps 2 and 3: the loss and its terms."""
-        mse = squared_error(x, reconstruction, average) / variance(x, average).clamp_min(1e-12)
+        mse = normalised_error(x, reconstruction, average)
         l0 = average(l0)
         penalty = l0 if self.cfg.target_l0 is None else (l0 / self.cfg.target_l0 - 1).square()
-        sparsity = sparsity_weight * self.cfg.l0_coefficient * penalty
-        revival = self.cfg.pre_act_coefficient * average(self.depth_below(x, dead))
+        sparsity = self.d_in * sparsity_weight * self.cfg.l0_coefficient * penalty
+        revival = self.d_in * self.cfg.pre_act_coefficient * average(self.depth_below(x, dead))
         return mse + sparsity + revival, {"mse": mse, "l0_penalty": sparsity, "pre_act": revival}
 
     def depth_below(self, x: Float[Tensor, "batch d_in"], dead: Bool[Tensor, "d_sae"]) -> Float[Tensor, ""]:

@@ -4,7 +4,7 @@ Bussmann et al. 2025, "Learning Multi-Level Features with Matryoshka Sparse Auto
 
 1. Features are ordered in nested groups: the first m₁, the first m₂ > m₁, …, all of them.
 2. f as in BatchTopK, chosen among all features at once; x̂ⱼ = f[:mⱼ] · W_dec[:mⱼ] + b_dec.
-3. L = mean over j of ‖x − x̂ⱼ‖² / Var(x), plus TopK's auxiliary loss: early features must do without the late ones,
+3. L = mean over j of d_in · ‖x − x̂ⱼ‖² / Var(x), plus TopK's auxiliary loss: early features must do without the late ones,
    so that general concepts are not absorbed by special ones.
 
 Differs from the paper: the mean over groups instead of the sum, so that the auxiliary loss weighs as much as in

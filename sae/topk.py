@@ -3,12 +3,12 @@
 Gao et al. 2024, "Scaling and evaluating sparse autoencoders" (arXiv:2406.04093):
 
 1. f(x) = TopK((x − b_dec) · W_enc + b_enc): the k largest pre-activations stay, the others are 0.
-2. L = ‖x − x̂‖² / Var(x): the squared error, normalised by that of always answering the mean.
+2. L = d_in · ‖x − x̂‖² / Var(x): the squared error, normalised by that of always answering the mean.
 3. Dead features learn from what the live ones leave over (AuxK): e = x − x̂, ê = W_dec · TopK_aux(dead
-   pre-activations), L_aux = ‖e − ê‖² / Var(e), weight 1/32, k_aux a power of two near d_in / 2; zero if not finite.
+   pre-activations), L_aux = d_in · ‖e − ê‖² / Var(e), weight 1/32, k_aux a power of two near d_in / 2; zero if not finite.
 
 Differs from the paper: the kept values pass through a ReLU, as in the authors' code, so that features are never
-negative, and the encoder has a bias, as SAELens' format wants.
+negative; the encoder has a bias, as SAELens' format wants; losses are d_in times as large, see `normalised_error`.
 """
 
 import math
@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from sae.base import SAE, Average, Losses, squared_error, variance, whole
+from sae.base import SAE, Average, Losses, normalised_error, whole
 from sae.config import BatchTopKConfig, MatryoshkaConfig, TopKConfig
 from sae.errors import UserError
 from sae.sparse.engine import Codes, SparseEngine
@@ -107,7 +107,7 @@ class TopKSAE(SAE):
         engine: SparseEngine | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Steps 2 and 3: the loss, its terms, and the reconstruction it is of."""
-        mse = squared_error(x, reconstruction, average) / variance(x, average).clamp_min(1e-12)
+        mse = normalised_error(x, reconstruction, average)
         auxk = self.cfg.aux_coefficient * auxiliary_loss(self, x, x - reconstruction, dead, self.aux_k, average, engine)
         return mse + auxk, {"mse": mse, "auxk": auxk}, reconstruction
 
@@ -136,6 +136,4 @@ def auxiliary_loss(
     else:
         chosen = engine.top(x, sae.encoder_of(features), k)
         estimate = chosen.with_values(torch.relu(chosen.values)).decode(rows)
-    left = squared_error(error, estimate, average)
-    loss = left / variance(error, average).clamp_min(1e-12)
-    return torch.nan_to_num(loss, nan=0.0, posinf=0.0, neginf=0.0)
+    return torch.nan_to_num(normalised_error(error, estimate, average), nan=0.0, posinf=0.0, neginf=0.0)

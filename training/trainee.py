@@ -290,8 +290,9 @@ def is_worth_sparse(sae: SAE, n_codes: int, batch_tokens: int) -> bool:
 
 
 def new_optimiser(sae: SAE, lr: float) -> torch.optim.Adam:
-    """Adam, with a group for each parameter."""
-    groups = [{"params": [p], "lr_scale": sae.lr_scales.get(name, 1.0)} for name, p in sae.named_parameters()]
+    """Adam, with a group for each parameter, at its own multiple of the learning rate."""
+    scales = [(parameter, sae.lr_scales.get(name, 1.0)) for name, parameter in sae.named_parameters()]
+    groups = [{"params": [parameter], "lr": lr * scale, "lr_scale": scale} for parameter, scale in scales]
     return torch.optim.Adam(groups, lr=lr, fused=True)
 
 

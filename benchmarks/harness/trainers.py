@@ -32,6 +32,11 @@ class Shape(NamedTuple):
 class Trainer(Protocol):
     """What takes its turns."""
 
+    @property
+    def optimiser(self) -> torch.optim.Optimizer:
+        """What takes its steps."""
+        ...
+
     def step(self, x: Tensor) -> None:
         """One, on a batch."""
 
@@ -45,12 +50,18 @@ class Trainer(Protocol):
         ...
 
 
+def slow(trainer: Trainer, factor: float) -> None:
+    """Sets a trainer's learning rate for its next step to a share of the one it began with."""
+    for group in trainer.optimiser.param_groups:
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+
 class Ours:
     """Our whole step. `engine` none means dense."""
 
     def __init__(self, sae: SAE, lr: float, engine: SparseEngine | None) -> None:
         self.sae, self.engine = sae, engine
-        self._optimiser = new_optimiser(sae, lr)
+        self.optimiser = new_optimiser(sae, lr)
         self._silent = torch.zeros(sae.d_sae, dtype=torch.int64)
         self.n_codes = 0
 
@@ -59,7 +70,7 @@ class Ours:
         dead = self._silent >= 200 * len(x)
         sae, engine = self.sae, self.engine
         losses = sae.losses(x, dead, 1.0) if engine is None else sae.sparse_losses(x, dead, 1.0, engine)
-        descend(self.sae, self._optimiser, losses.total, 1.0)
+        descend(self.sae, self.optimiser, losses.total, 1.0)
         self.sae.observe(losses)
         self._silent.add_(len(x)).masked_fill_(losses.fired > 0, 0)
         self.n_codes = losses.n_codes
@@ -89,6 +100,7 @@ class SAELens:
         with quiet():
             self.sae = TrainingSAE.from_dict(config.to_dict())
             self._trainer = SAETrainer(settings, self.sae, iter(()))
+        self.optimiser = self._trainer.optimizer
         if like is not None:
             with torch.no_grad():
                 for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
@@ -127,15 +139,15 @@ class Sparsify:
                 self.coder.encoder.bias.copy_(like.b_enc)
                 self.coder.W_dec.copy_(like.W_dec)
                 self.coder.b_dec.copy_(like.b_dec)
-        self._optimiser = torch.optim.Adam(self.coder.parameters(), lr=lr)
+        self.optimiser = torch.optim.Adam(self.coder.parameters(), lr=lr)
 
     def step(self, x: Tensor) -> None:
         """One."""
         self.coder.set_decoder_norm_to_unit_norm()
         self.coder(x=x, y=x, dead_mask=None).fvu.backward()
         self.coder.remove_gradient_parallel_to_decoder_directions()
-        self._optimiser.step()
-        self._optimiser.zero_grad()
+        self.optimiser.step()
+        self.optimiser.zero_grad()
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -165,6 +177,7 @@ class DictionaryLearning:
             seed=0,
             device="cpu",
         )
+        self.optimiser = self._trainer.optimizer
         self._number = 0
         if like is not None:
             coder = self._trainer.ae

@@ -8,18 +8,32 @@ import torch
 from benchmarks.harness.planted import Planted, explained_variance
 from benchmarks.harness.report import Report
 from benchmarks.harness.rounds import Figure
-from benchmarks.harness.trainers import DictionaryLearning, Ours, SAELens, Sparsify, Trainer, has_dictionary_learning
+from benchmarks.harness.trainers import (
+    DictionaryLearning,
+    Ours,
+    SAELens,
+    Sparsify,
+    Trainer,
+    has_dictionary_learning,
+    slow,
+)
 from benchmarks.harness.training_size import Size
 from sae.build import build
 from sae.config import BatchTopKConfig, MatryoshkaConfig, SAEConfig, TopKConfig
 from sae.sparse.engine import SparseEngine
 from sae.sparse.kernels import KernelsName, choose
+from training.config import TrainingConfig
 from training.engine import prepare
 from training.trainee import ENCODER_SCALE
 
+DECAY = TrainingConfig().lr_decay
+
 
 def measure_quality(report: Report, size: Size, kernels: KernelsName) -> None:
-    """TopK on planted data: explained variance and planted directions found, after as many tokens."""
+    """TopK on planted data: explained variance and planted directions found, after as many tokens.
+
+    The learning rate of everybody falls over the last fifth, as our default has it and SAELens' options offer.
+    """
     from sae_lens import TopKTrainingSAEConfig
 
     prepare(torch.get_num_threads())
@@ -44,6 +58,7 @@ def measure_quality(report: Report, size: Size, kernels: KernelsName) -> None:
     for number in range(1, n_steps + 1):
         x = world.sample(shape.batch)
         for name, maker in makers.items():
+            slow(maker, min(1.0, (n_steps - number + 1) / (DECAY * n_steps)))
             start = time.process_time()
             maker.step(x)
             cpu[name] += time.process_time() - start
@@ -56,7 +71,7 @@ def measure_quality(report: Report, size: Size, kernels: KernelsName) -> None:
                 report.peers[f"{label}, processor seconds"] = cpu[name]
     report.say(
         f"quality: TopK k={shape.k}, d_in {shape.d_in}, d_sae {shape.d_sae}, {n_steps} steps of {shape.batch}, "
-        f"learning rate {lr:g}, {4 * shape.d_in} planted directions"
+        f"learning rate {lr:g}, falling over the last {DECAY:.0%}, {4 * shape.d_in} planted directions"
     )
     for figure, found in (("fve_vs_best_peer", fve), ("mcc_vs_best_peer", mcc)):
         value = found["ours"] - max(value for name, value in found.items() if name != "ours")

@@ -18,7 +18,7 @@ class Size(NamedTuple):
     synth_steps: int
 
 
-FULL = Size(Shape(512, 16, 32, 4096), 5, Shape(128, 8, 16, 1024), (600, 3000), 60, {}, 3000)
+FULL = Size(Shape(512, 16, 32, 4096), 5, Shape(128, 8, 16, 1024), (600, 2400, 3000), 60, {}, 3000)
 QUICK = Size(
     Shape(128, 8, 16, 512),
     3,

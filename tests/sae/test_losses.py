@@ -53,11 +53,11 @@ def test_l1_penalty_does_not_change_when_features_shrink_and_decoder_rows_grow()
     assert after.total.item() == pytest.approx(before.total.item(), rel=1e-5)
 
 
-def test_topk_loss_is_the_share_of_variance_left():
+def test_topk_loss_is_the_share_of_variance_left_times_the_width():
     sae, x = fresh(TopKConfig(expansion_factor=4, k=3))
     losses = sae.losses(x, NONE_DEAD, 1.0)
     x_hat = losses.reconstruction
-    expected = ((x - x_hat) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
+    expected = 8 * ((x - x_hat) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
     assert losses.terms["mse"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -102,8 +102,8 @@ def test_auxk_by_hand_is_the_normalised_error_of_the_strongest_dead_features():
     error = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     x = torch.tensor([[0.5, 0.1], [0.2, -1.0]])
     dead = torch.tensor([False, False, True, True])
-    # ê = (0.5, 0) and (0.2, 0); squared errors 0.25 and 1.44, mean 0.845; variance of the errors 1
-    assert auxiliary_loss(sae, x, error, dead, sae.aux_k).item() == pytest.approx(0.845)
+    # ê = (0.5, 0) and (0.2, 0); squared errors 0.25 and 1.44, mean 0.845; variance of the errors 1, width 2
+    assert auxiliary_loss(sae, x, error, dead, sae.aux_k).item() == pytest.approx(2 * 0.845)
 
 
 def test_jumprelu_gradients_follow_the_papers_estimator():
@@ -202,7 +202,7 @@ def test_topk_loss_equals_sae_lens_on_copied_weights():
     acts, _ = theirs.encode_with_hidden_pre(x)
     their_mse = (theirs.decode(acts) - x).square().sum(-1).mean()
     ours = sae.losses(x, NONE_DEAD, 1.0)
-    assert (ours.terms["mse"] * variance(x)).item() == pytest.approx(their_mse.item(), rel=1e-5)
+    assert (ours.terms["mse"] * variance(x) / 8).item() == pytest.approx(their_mse.item(), rel=1e-5)
 
 
 def test_k_larger_than_the_sae_is_refused_in_one_sentence():

@@ -113,7 +113,7 @@ def test_the_loss_and_its_gradient_equal_plain_torch(trained: Path, tiny_model: 
     kl = torch.nn.functional.kl_div(
         spliced[scored].log_softmax(-1), clean[scored].log_softmax(-1), log_target=True, reduction="batchmean"
     )
-    total = kl + 2.0 * 0.5 * kept[0] / kept[1]
+    total = kl + 2.0 * 0.5 * sae.d_in * kept[0] / kept[1]
     (theirs,) = torch.autograd.grad(total, [sae.W_dec])
     assert float(found.kl.detach()) == pytest.approx(float(kl.detach()), rel=1e-5)
     assert float(found.total.detach()) == pytest.approx(float(total.detach()), rel=1e-5)
