@@ -1,15 +1,17 @@
-"""Have the data changed? Five signs without labels, one test, its false-alarm rate held.
+"""Have the data changed? Six signs without labels, one test, its false-alarm rate held.
 
 Of each document only what its features do is kept. Reference and new documents are compared in
 
 1. `reconstruction`: the share of variance that the autoencoders leave unexplained, mean over documents, each layer;
 2. `firing_rate`: how often each feature fires, as a share of a document's tokens, the largest shift of all;
-3. `coactivation`: how often pairs of features fire in the same document, beyond what their own rates give;
-4. `dead`: features of the reference that are gone in the new documents;
-5. `novel`: features of the new documents that the reference has not.
+3. `strength`: how strong each feature is where it is strongest in a document, the largest shift of all: what a document is
+   about shows here, though features say it at a token or two;
+4. `coactivation`: how often pairs of features fire in the same document, beyond what their own rates give;
+5. `dead`: features of the reference that are gone in the new documents;
+6. `novel`: features of the new documents that the reference has not.
 
 All documents are pooled and divided anew at random, patients together, and every sign is computed for each division. Each
-becomes a p-value among the divisions, the smallest of the five is compared with the smallest of every division, and that is
+becomes a p-value among the divisions, the smallest of the six is compared with the smallest of every division, and that is
 the one p-value of the audit. Under "nothing has changed" the true division is one like the others, so that it is below alpha
 in a share alpha of all audits, whatever the features.
 
@@ -28,7 +30,7 @@ from analysis.audits.permutation import combined, corrected
 from hooks.hook_points import HookPoint
 from sae.errors import UserError
 
-SIGNS = ("reconstruction", "firing_rate", "coactivation", "dead", "novel")
+SIGNS = ("reconstruction", "firing_rate", "strength", "coactivation", "dead", "novel")
 N_SHOWN = 12
 PERMUTATIONS_AT_ONCE = 64
 SHARPNESS = 1e-9
@@ -77,6 +79,8 @@ class Documents(NamedTuple):
     """[n, n_points] unexplained share of variance."""
     share: np.ndarray
     """[n, n_features] share of tokens at which a feature fires."""
+    largest: np.ndarray
+    """[n, n_features] a feature's largest activation."""
     fires: np.ndarray
     """[n, n_features] 0 or 1: whether it fires in the document."""
     pairs: np.ndarray
@@ -90,15 +94,19 @@ def documents(found: Mapping[HookPoint, Pooled], cfg: DriftConfig) -> Documents:
         found: Features of all documents, reference and new.
         cfg: How many pairs.
     """
-    places, share, fires = [], [], []
+    places, share, largest, fires = [], [], [], []
     for point, pool in found.items():
         live = np.flatnonzero(pool.largest.max(0) > 0)
         places += [(str(point), int(i)) for i in live]
         share.append(pool.share[:, live])
+        largest.append(pool.largest[:, live])
         fires.append(pool.fires[:, live])
     both = np.concatenate(fires, 1).astype(np.float32)
     fvu = np.stack([pool.error / np.maximum(pool.variance, SHARPNESS) for pool in found.values()], 1)
-    return Documents([str(point) for point in found], places, fvu, np.concatenate(share, 1), both, pairs_of(both, cfg))
+    points = [str(point) for point in found]
+    return Documents(
+        points, places, fvu, np.concatenate(share, 1), np.concatenate(largest, 1), both, pairs_of(both, cfg)
+    )
 
 
 def pairs_of(fires: np.ndarray, cfg: DriftConfig) -> np.ndarray:
@@ -165,9 +173,8 @@ def drift(docs: Documents, patients: Sequence[str], n_reference: int, cfg: Drift
     is_new = divisions(patients, n_reference, cfg.n_permutations, cfg.seed)
     fvu_z, share_z = standard_scores(docs.fvu, is_new), standard_scores(docs.share, is_new)
     gone, novel = missing(docs.fires, is_new)
-    parts = np.stack(
-        [np.abs(fvu_z).max(1), overall(share_z), overall(standard_scores(docs.pairs, is_new)), gone, novel], 1
-    )
+    strength, pairs = (overall(standard_scores(x, is_new)) for x in (docs.largest, docs.pairs))
+    parts = np.stack([np.abs(fvu_z).max(1), overall(share_z), strength, pairs, gone, novel], 1)
     p, alone = combined(parts)
     signs = {
         name: {"statistic": float(parts[0, i]), "p": float(alone[i]), "null_median": float(np.median(parts[1:, i]))}

@@ -42,6 +42,14 @@ def test_a_feature_that_fires_more_often_is_found_and_named():
     assert result.shifted[0].after > result.shifted[0].before
 
 
+def test_a_feature_that_fires_as_often_but_stronger_is_found():
+    found = pool(np.random.default_rng(6))
+    found.largest[70:, 28] += 2 * (found.largest[70:, 28] > 0)
+    result = audit(found)
+    assert result.is_alarm
+    assert min(result.signs, key=lambda sign: result.signs[sign]["p"]) == "strength"
+
+
 def test_dead_and_novel_features_are_named():
     found = pool(np.random.default_rng(2))
     for values in (found.share, found.largest, found.last):
