@@ -13,7 +13,6 @@ Every seed has fresh patients; five decoders are taught the bias, and five the s
 audit estimates, its other figures and the seconds are among the peers. One thread.
 """
 
-import importlib
 import sys
 import time
 from pathlib import Path
@@ -25,6 +24,7 @@ from transformers import logging
 from benchmarks.harness.audit_figures import bias_figures, drift_figures
 from benchmarks.harness.report import Report, parser_of
 from benchmarks.harness.rounds import Figure
+from benchmarks.harness.trace_figures import figures as trace_figures
 from training.engine import prepare
 
 TARGETS = {
@@ -45,8 +45,7 @@ def main() -> None:
     if arguments.part in (None, "bias"):
         timed(report, "bias", lambda: bias_figures(quick=arguments.quick))
     if arguments.part in (None, "trace"):
-        traces = importlib.import_module("benchmarks.harness.trace_figures")
-        timed(report, "trace", lambda: traces.trace_figures(quick=arguments.quick))
+        timed(report, "trace", lambda: trace_figures(quick=arguments.quick))
     report.deliver(arguments)
 
 
