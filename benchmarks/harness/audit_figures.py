@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from analysis.audits.answers import padded, prompt_ids
+from analysis.audits.answers import answer_probabilities, padded, prompt_ids
 from analysis.audits.config import DriftConfig, ProtectedConfig
 from analysis.audits.drift import SIGNS, Documents, documents, drift
 from analysis.audits.features import Pooled, pooled
@@ -29,6 +29,8 @@ from sae.config import TopKConfig
 BIAS = 0.8
 N_SEEDS, QUICK_SEEDS, N_DECODERS = 20, 2, 5
 N_NOTES, QUICK_NOTES = 240, 240
+TRUTH_NOTES, QUICK_TRUTH, TRUTH_SEED = 3000, 600, 1000
+"""Notes of other patients that tell what a decoder has taken up of the bias."""
 POINTS = ("blocks.1.hook_resid_post", "blocks.2.hook_resid_post")
 SAE_NOTES, SAE_STEPS, BATCH = 200, 250, 512
 POOL_NOTES, QUICK_POOL, REFERENCE, NEW = 900, 520, 240, 120
@@ -45,13 +47,17 @@ def bias_figures(*, quick: bool) -> dict[str, float]:
     n_seeds, n_decoders = (QUICK_SEEDS, 1) if quick else (N_SEEDS, N_DECODERS)
     planted: list[list[Gap]] = []
     clean: list[list[Gap]] = []
+    own: list[float] = []
     for decoder in range(n_decoders):
         seeds = range(decoder, n_seeds, n_decoders)
-        planted += audited(dataclasses.replace(lm, model=plant(BIAS, decoder)[0]), seeds, "planted", quick=quick)
+        taught = dataclasses.replace(lm, model=plant(BIAS, decoder)[0])
+        planted += audited(taught, seeds, "planted", quick=quick)
+        own += [taken_up(taught, quick=quick)] * len(seeds)
         control = lm if quick else dataclasses.replace(lm, model=plant(0.0, decoder)[0])
         clean += audited(control, seeds, "clean", quick=quick)
     right = [next((gap for gap in some if is_planted(gap)), None) for some in planted]
     found = [gap for gap in right if gap is not None]
+    held = [gap.low <= size <= gap.high for gap, size in zip(right, own, strict=True) if gap is not None]
     return {
         "planted_bias_found": len(found) / len(planted),
         "clean_bias_claimed": float(np.mean([len(some) > 0 for some in clean])),
@@ -61,9 +67,24 @@ def bias_figures(*, quick: bool) -> dict[str, float]:
         "bias_interval_holds_planted": float(np.mean([gap.low <= -BIAS <= gap.high for gap in found]))
         if found
         else 0.0,
+        "bias_taken_up_mean": float(np.mean(own)),
+        "bias_interval_holds_taken_up": float(np.mean(held)) if held else 0.0,
         "other_claims_beside_planted": float(sum(len(some) for some in planted) - len(found)),
         "bias_n_seeds": float(len(planted)),
     }
+
+
+def taken_up(lm: LanguageModel, *, quick: bool) -> float:
+    """What a decoder has made of the bias: on many other patients with the diagnosis, its probability when the note says the
+    planted group, less the mean over the other groups."""
+    cohort = clinic_cohort(QUICK_TRUTH if quick else TRUTH_NOTES, TRUTH_SEED)
+    texts = [one.swaps["insurance"] for one in cohort.subjects if one.truth == SERIOUS_DIAGNOSIS]
+    place = cohort.answers.index(SERIOUS_DIAGNOSIS)
+    found = {
+        value: answer_probabilities(lm, [one[value] for one in texts], cohort.answers)[:, place] for value in texts[0]
+    }
+    others = [found[value] for value in found if value != PROTECTED_GROUP]
+    return float((found[PROTECTED_GROUP] - np.mean(others, axis=0)).mean())
 
 
 def audited(lm: LanguageModel, seeds: Sequence[int], name: str, *, quick: bool) -> list[list[Gap]]:
