@@ -24,6 +24,8 @@ from training.fit import fit_together
 from training.spec import Fit
 from training.stream import ActivationStream
 
+QUICKSTART = Path(__file__).resolve().parents[2] / "configs" / "quickstart.yaml"
+
 
 def measure_grid(report: Report, size: Size) -> None:
     """Eight SAEs from one store: on one stream, alone, and SAELens' one after another."""
@@ -122,12 +124,11 @@ def measure_dead(report: Report, size: Size) -> None:
 
     from sae import artefact
 
-    path = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
     with tempfile.TemporaryDirectory(prefix="clinlens-benchmark-") as name:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) | {"folder": f"{name}/run"}
+        values = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8")) | {"folder": f"{name}/run"}
         for section, settings in size.quickstart.items():
             values[section] = values.get(section, {}) | settings
-        run = Run(validated(values, str(path)))
+        run = Run(validated(values, str(QUICKSTART)))
         with contextlib.redirect_stderr(io.StringIO()):
             run.stages(("capture", "train"))
         found = [artefact.read_json(fit.folder / "metrics.json") for fit in run.fits]

@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.harness.report import Bars, Report, Table
 from benchmarks.harness.rounds import Figure, Times, Way, race, refuse_difference, spread, timed
+from benchmarks.harness.training_runs import QUICKSTART
 from benchmarks.pareto import Point, front_of, lost_ratio
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -67,6 +68,10 @@ def test_the_quick_store_benchmark_ends_in_one_object_with_every_figure():
     assert set(result) == {"figures", "peers", "machine"}
     assert set(result["figures"]) == FIGURES["store"]
     assert all(value > 0 for value in [*result["figures"].values(), *result["peers"].values()])
+
+
+def test_the_quickstart_whose_dead_features_are_counted_is_there():
+    assert QUICKSTART.is_file()
 
 
 def points(maker: str, *pairs: tuple[float, float]) -> list[Point]:
