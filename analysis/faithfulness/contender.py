@@ -13,6 +13,9 @@ from analysis.attribution.scores import Scores
 RANDOM = "random"
 REFERENCE = "resampling"
 """The causal reference: every token alone is replaced and the change read off."""
+BY_ROWS = METHODS["heta"](curvature="row")
+"""HETA as it is compared: by blocks, a note of a hundred tokens takes a thousand Hessian products, and is read a dozen times.
+Source: measured on records with negations, AUROC .983 by rows and .984 by blocks."""
 LONG_ANSWERS = ("through_answer",)
 """Methods that are another one where the answer is a single token, as it is here."""
 
@@ -38,13 +41,15 @@ def random_scores(problem: Problem, seed: int) -> Float[np.ndarray, "n 1"]:
 
 
 def contenders(names: tuple[str, ...] | None = None) -> list[Contender]:
-    """Methods at their defaults, integrated gradients also from zeros, as others' defaults have it, and the random order.
+    """Methods at their defaults but for HETA's probes, integrated gradients also from zeros, as others' defaults have it, and
+    the random order.
 
     Args:
         names: Which; all if not given.
     """
     found = {name: Contender(name, settings()) for name, settings in METHODS.items() if name not in LONG_ANSWERS}
     zero = METHODS["integrated_gradients"](baseline="zero")
+    found["heta"] = Contender("heta", BY_ROWS)
     found["integrated_gradients_zero"] = Contender("integrated_gradients_zero", zero)
     found[RANDOM] = Contender(RANDOM, None)
     wanted = list(found) if names is None else list(dict.fromkeys((*names, REFERENCE, RANDOM)))
