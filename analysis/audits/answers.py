@@ -5,7 +5,9 @@
    read with the first before them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +20,17 @@ from hooks.model import LanguageModel
 from sae.errors import UserError
 
 BATCH_TOKENS = 4096
+_READ: ContextVar[Callable[[int], None]] = ContextVar("read", default=lambda _n: None)
+
+
+@contextmanager
+def counting(read: Callable[[int], None]) -> Iterator[None]:
+    """While open, told how many texts each batch had that the model has read."""
+    token = _READ.set(read)
+    try:
+        yield
+    finally:
+        _READ.reset(token)
 
 
 class Prompts(NamedTuple):
@@ -109,6 +122,7 @@ def padded(encoded: Sequence[Sequence[int]], lm: LanguageModel) -> Iterator[Prom
             ids[i, : len(encoded[row])] = torch.tensor(encoded[row])
             mask[i, : len(encoded[row])] = 1
         yield Prompts(rows, ids, mask, mask.sum(1) - 1)
+        _READ.get()(len(rows))
         start = stop
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.audits import drift as drifts
 from analysis.audits import failures, process, protected
-from analysis.audits.answers import answer_probabilities
+from analysis.audits.answers import answer_probabilities, counting
 from analysis.audits.cohort import Cohort
 from analysis.audits.config import CAVEAT, DriftConfig, FailureConfig, LevelConfig, ProcessConfig, ProtectedConfig
 from analysis.audits.expected import read_expected
@@ -18,7 +18,7 @@ from clinlens import config as configs
 from clinlens.assigned import assigned
 from clinlens.audit import page, sections
 from clinlens.audit.opened import Opened, cohort_of, opened, write
-from clinlens.pipeline import Run
+from clinlens.pipeline import Run, progress
 from hooks import corpus
 from hooks.hook_points import HookPoint
 from sae import artefact
@@ -42,11 +42,8 @@ def audit_command(place: Path, kind: str, given: dict[str, Any]) -> dict[str, An
     """
     cfg = assigned(KINDS[kind], given["settings"], seed=given["seed"])
     run = Run(configs.read(place))
-    match kind:
-        case "drift":
-            found = drift(run, given, cfg)  # type: ignore[arg-type]
-        case _:
-            found = of_cohort(run, kind, given, cfg)
+    with progress("audit", None, "text") as read, counting(read):
+        found = drift(run, given, cfg) if kind == "drift" else of_cohort(run, kind, given, cfg)  # type: ignore[arg-type]
     found = plain({"audit": kind, "caveat": CAVEAT, "settings": cfg.model_dump(mode="json")} | found)
     path = write(run, kind, found)
     files = [str(path)]

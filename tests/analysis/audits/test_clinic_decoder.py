@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.audits.answers import answer_ids, answer_probabilities, prompt_ids
+from analysis.audits.answers import answer_ids, answer_probabilities, counting, prompt_ids
 from analysis.audits.carriers import weighted_auroc
 from analysis.audits.cohort import Cohort, Subject
 from analysis.audits.config import FailureConfig
@@ -17,6 +17,7 @@ from clinlens.clinic import model_folder
 from hooks.config import ModelConfig
 from hooks.hook_points import HookPoint
 from hooks.model import LanguageModel, load
+from sae.base import SAE
 from sae.build import build
 from sae.config import TopKConfig
 from sae.errors import UserError
@@ -41,6 +42,16 @@ def sae():
     for one in (found.W_enc, found.W_dec):
         torch.nn.init.normal_(one, std=0.1)
     return found.eval().requires_grad_(False)
+
+
+def test_texts_that_the_model_reads_are_counted_while_asked_for(lm: LanguageModel, some: Cohort, sae: SAE):
+    read: list[int] = []
+    prompts = [one.prompt for one in some.subjects]
+    with counting(read.append):
+        answer_probabilities(lm, prompts, ["sepsis", "migraine"])
+        pooled(lm, {POINT: sae}, prompts)
+    answer_probabilities(lm, prompts, ["sepsis", "migraine"])
+    assert sum(read) == 2 * len(prompts)
 
 
 def test_probabilities_are_those_of_whole_answers_one_text_at_a_time(lm: LanguageModel, some: Cohort):
