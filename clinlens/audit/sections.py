@@ -63,7 +63,7 @@ def protected(found: dict[str, Any]) -> list[Section]:
         Section("What is claimed", claims, [], []),
         Section(
             "Outcomes by group",
-            ["Probability of the right answer in the group − elsewhere, among texts with the same right answer. `swapped`: the "
+            ["Probability of the right answer in the group − elsewhere, among texts with the same right answer. “Swapped”: the "
              "same texts with the value in its place. p is corrected for all comparisons of its kind."],
             ["kind", "group", "right answer", "patients", "effect", "95 % interval", "right answers", "p"], gaps,
         ),
