@@ -51,14 +51,17 @@ def firing(lm: LanguageModel, folder: Path, text: str, wanted: list[list[Any]]) 
 
 
 def linguistic(text: str) -> dict[str, Any]:
-    """Parts of speech, syntactic roles and entities, by the first English or scientific pipeline that is installed."""
+    """Parts of speech, syntactic roles and entities, by the first English pipeline that is installed, a scientific one first."""
     try:
         import spacy  # pyright: ignore[reportMissingImports]
     except ImportError:
         return {"state": "absent", "reason": "spaCy is not installed; the extra `linguistics` brings it.", "spans": []}
-    names = sorted(spacy.util.get_installed_models(), key=lambda name: (not name.startswith("en_core_sci"), name))
+    names = [name for name in spacy.util.get_installed_models() if name.startswith("en_")]
+    names.sort(key=lambda name: (not name.startswith("en_core_sci"), name))
     if not names:
-        reason = "spaCy has no pipeline here, expected one such as en_core_web_sm or en_core_sci_sm. Install one."
+        reason = (
+            "spaCy has no English pipeline here, expected one such as en_core_web_sm or en_core_sci_sm. Install one."
+        )
         return {"state": "absent", "reason": reason, "spans": []}
     return {"state": "ready", "pipeline": names[0], "spans": spans_of(pipeline(names[0])(text))}
 
