@@ -7,6 +7,8 @@ of entries begin as the sum of their test's and their value's.
 """
 
 import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,8 +102,8 @@ def accuracy(model: Any, seed: int, task: NegationConfig, n_records: int = 1000)
     return float((logits.argmax(-1) == batch.token_ids[:, -1]).float().mean())
 
 
-def fit(model: Any, cfg: SmallModelConfig, task: NegationConfig) -> float:
-    """Trains until the task is known or the steps are over; the accuracy on unseen records."""
+def fit(model: Any, cfg: SmallModelConfig, task: NegationConfig, done: Callable[[int], None]) -> float:
+    """Trains until the task is known or the steps are over, telling of each; the accuracy on unseen records."""
     rng = random.Random(f"lessons:{cfg.seed}")  # noqa: S311 (nothing here is secret)
     optimiser, warmup = optimiser_of(model, cfg)
     known_since: int | None = None
@@ -114,6 +116,7 @@ def fit(model: Any, cfg: SmallModelConfig, task: NegationConfig) -> float:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         warmup.step()
+        done(1)
         if answers.item() < LEARNED and known_since is None:
             known_since = step
         if step % 25 == 24 and answers.item() < LEARNED and accuracy(model, cfg.seed, task) >= ENOUGH:
@@ -145,13 +148,24 @@ def compose(model: Any) -> None:
             parameter.normal_(0, BIAS_SCALE)
 
 
-def train(folder: Path, cfg: SmallModelConfig | None = None, task: NegationConfig | None = None) -> Path:
+def silent(_n_steps: int) -> AbstractContextManager[Callable[[int], None]]:
+    """Tells nobody."""
+    return nullcontext(lambda _n: None)
+
+
+def train(
+    folder: Path,
+    cfg: SmallModelConfig | None = None,
+    task: NegationConfig | None = None,
+    progress: Callable[[int], AbstractContextManager[Callable[[int], None]]] = silent,
+) -> Path:
     """A folder with a trained model, made unless it is there.
 
     Args:
         folder: Where models of the task are kept; each has a folder of its own below it, named by its settings.
         cfg: Architecture, seed and training.
         task: The records.
+        progress: Asked for something to tell of steps, so many at most, where it is made.
 
     Raises:
         UserError: It did not learn the task well enough to be a ground truth.
@@ -161,6 +175,7 @@ def train(folder: Path, cfg: SmallModelConfig | None = None, task: NegationConfi
 
     def fitted(model: Any) -> float:
         compose(model)
-        return fit(model, cfg, task)
+        with progress(cfg.n_steps) as done:
+            return fit(model, cfg, task, done)
 
     return kept(folder / f"negation-{cfg.kind}-{cfg.seed}-{settings}", cfg, WORDS, fitted)

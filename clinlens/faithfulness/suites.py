@@ -25,7 +25,7 @@ from analysis.ground_truth.opened import OpenCase, all_opened, answered
 from analysis.ground_truth.small_model import SmallModelConfig
 from clinlens.clinic import known as clinic_cases
 from clinlens.clinic.knowledge import HELD_OUT
-from clinlens.pipeline import EMBEDDED, Run
+from clinlens.pipeline import EMBEDDED, Run, progress
 from hooks.config import ModelConfig
 from hooks.model import LanguageModel, load
 from sae.errors import UserError
@@ -79,7 +79,7 @@ def opened(run: Run, name: SuiteName, cfg: FaithfulnessConfig) -> Suite:
 def negation_suite(folder: Path, model: ModelConfig, cfg: FaithfulnessConfig) -> Suite:
     """Records with negations, and a model that was trained to read them."""
     settings = SmallModelConfig(kind="gpt2", seed=cfg.seed)
-    trained = negation_model.train(folder, settings)
+    trained = negation_model.train(folder, settings, progress=lambda n_steps: progress("teach", n_steps, "step"))
     lm = load(ModelConfig(name=str(trained), device=model.device))
     return taken("negation", lm, negation.cases(MOST_TRIED * cfg.n_cases, cfg.seed), cfg)
 

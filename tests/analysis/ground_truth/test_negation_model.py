@@ -1,5 +1,6 @@
 """A model of a small task learns it within seconds, is saved once, and is refused where it has not learned."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,20 @@ TASK = NegationConfig(n_entries=2, negated_share=0.0, n_donors=3)
 
 def test_a_trained_model_reads_the_cases_and_is_not_trained_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     cfg = SmallModelConfig(d_model=48, n_layers=2, n_steps=150, least_accuracy=0.9)
-    folder = train(tmp_path, cfg, TASK)
+    announced: list[int] = []
+    told: list[int] = []
+
+    @contextmanager
+    def bar(n_steps: int):
+        announced.append(n_steps)
+        yield told.append
+
+    folder = train(tmp_path, cfg, TASK, progress=bar)
+    assert announced == [150]
+    assert 0 < sum(told) <= 150
     monkeypatch.setattr(negation_model, "fit", lambda *_: pytest.fail("trained twice"))
-    assert train(tmp_path, cfg, TASK) == folder
+    assert train(tmp_path, cfg, TASK, progress=bar) == folder
+    assert announced == [150], "nothing is announced where nothing is to be done"
     lm = load(ModelConfig(name=str(folder)))
     opened = list(all_opened(lm, negation.cases(20, 0, TASK)))
     assert len(opened) >= 17
