@@ -21,7 +21,7 @@ from hooks.hook_points import parse
 from hooks.model import LanguageModel, load
 from hooks.store import Store
 from sae import artefact, saelens_format
-from sae.base import SAE, variance
+from sae.base import SAE, whole
 from sae.batchtopk import BatchTopKSAE
 from sae.build import build
 from sae.config import SAEConfig
@@ -35,7 +35,7 @@ from training.schedule import lr_factor
 from training.spec import METRICS_FILE
 from training.text_stream import TextStream
 from training.tracking import HISTORY_FILE, Row, Tracker
-from training.trainee import descend, last_row_of, new_optimiser
+from training.trainee import descend, explained_variance, last_row_of, new_optimiser
 
 COMPARISON_FILE = "end_to_end.json"
 LR_SHARE = 0.1
@@ -218,12 +218,11 @@ class Tuned:
     def log(self, found: Found, dead: torch.Tensor, tracker: Tracker) -> None:
         """A row of figures of the step just done."""
         step, own, rows = self.progress.step, found.own, found.rows
-        residual = (rows - own.reconstruction).square().sum(1).mean()
         row: Row = {
             "step": step,
             "n_tokens": step * self.cfg.batch_tokens,
             "l0": float(own.fired.sum()) / len(rows),
-            "explained_variance": float(1 - residual / variance(rows)),
+            "explained_variance": explained_variance(rows, own, whole),
             "dead_fraction": float(dead.float().mean()),
             "lr": self.lr * lr_factor(step - 1, self.schedule),
         }
