@@ -15,7 +15,7 @@ REFERENCE = "resampling"
 """The causal reference: every token alone is replaced and the change read off."""
 BY_ROWS = METHODS["heta"](curvature="row")
 """HETA as it is compared: by blocks, a note of a hundred tokens takes a thousand Hessian products, and is read a dozen times.
-Source: measured on records with negations, AUROC .983 by rows and .984 by blocks."""
+Source: the suite that this project's methods were first measured on: AUROC .983 by rows, .984 by blocks (GPT-2 type)."""
 LONG_ANSWERS = ("through_answer",)
 """Methods that are another one where the answer is a single token, as it is here."""
 
