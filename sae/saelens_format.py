@@ -77,9 +77,8 @@ def load(folder: Path) -> SAE:
     sae = build(config_of(settings, path), d_in, d_sae)
     sae.load_state_dict(load_file(folder / WEIGHTS_FILE))
     if isinstance(sae, JumpReLUSAE):
-        sae.threshold.data.clamp_(
-            min=0
-        )  # sae-lens passes values through a ReLU as well; ours has its thresholds above 0
+        # sae-lens passes values through a ReLU as well; ours has its thresholds above 0
+        sae.threshold.data.clamp_(min=0)
     if not settings.get("apply_b_dec_to_input", True):
         shift_encoder(sae)
     return sae.eval().requires_grad_(False)
