@@ -7,7 +7,8 @@
 1. *Gate* M: attention of every head followed through the layers to the place of the target, times the size of what the
    head would write, ‖V_i W_O‖₁, summed over layers and heads, scaled to sum 1.
 2. *Curvature* S: the mean over random signs r of ‖P_i H P_i r‖₁, H the Hessian of the score in the embeddings and P_i token
-   i's block. Products with H come in batches from one graph, under attention that can be differentiated twice.
+   i's block. Products with H come in batches from one graph, under attention that can be differentiated twice. In a decoder
+   nothing before token i has a part in its block, so the graph begins there, on the keys and values of what stands before.
 3. *Information* I: the divergence KL(p ‖ p with token i masked) of the next-token distribution.
 
 Source: the paper and its released code, whose formulas these are.
@@ -18,8 +19,6 @@ Source: the paper and its released code, whose formulas these are.
 # Differs from the paper: the curvature is that of the target's score, log-odds by default; ask for log_prob to have the
 # paper's.
 """
-
-from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
@@ -52,8 +51,8 @@ def heta(problem: Problem, cfg: HETAConfig, seed: int) -> Scores:
             "Explain the feature by attn_lrp, integrated_gradients or occlusion."
         )
     gate = gates(problem)
+    lost = information(problem, cfg)  # first: it leaves keys and values as the model's own attention makes them
     curved = curvature(problem, cfg, seed)
-    lost = information(problem, cfg)
     if problem.target.is_total:
         gate, lost = gate.mean(0, keepdim=True), lost.sum(0, keepdim=True)
     product = gate * (cfg.beta * curved + cfg.gamma * lost)
@@ -93,20 +92,44 @@ def written(problem: Problem, layer: int, attention: Seen) -> Float[Tensor, "hea
     return (out(side_by_side.flatten(2)) - out(nothing)).float().abs().sum(-1)
 
 
+Probe = tuple[int | None, int]
+"""A token whose block is probed, or all of them, and the number of the random signs."""
+
+
 def curvature(problem: Problem, cfg: HETAConfig, seed: int) -> Float[Tensor, "targets n"]:
     """S of every token and target."""
-    leaf = problem.embeds[None].detach().requires_grad_()
+    signs = rademacher(problem, cfg.n_probes, seed)
     found = torch.zeros(problem.n_targets, problem.n_tokens, dtype=torch.float64)
     with attending(problem.lm.model, plain):
-        scores = problem.score(leaf)
-        for t in range(problem.n_targets):
-            (gradient,) = torch.autograd.grad(scores[0, t], leaf, create_graph=True)
-            for tokens, probes in probe_batches(problem, cfg, seed):
-                products = hessian_products(gradient, leaf, probes)
-                problem.cost.n_backwards += len(probes)
-                sizes = products[:, 0].double().abs().sum(-1).cpu()  # [probe, n]
-                found[t] += own_rows(sizes, tokens, problem.n_tokens)
+        for start, batches_of_probes in graphs(problem, cfg):
+            leaf = problem.embeds[None, start:].detach().requires_grad_()
+            scores = problem.score_after(start, leaf)
+            if not scores.requires_grad:  # no target is read off from here on
+                continue
+            for t in range(problem.n_targets):
+                (gradient,) = torch.autograd.grad(scores[0, t], leaf, create_graph=True)
+                for probes in batches_of_probes:
+                    products = hessian_products(gradient, leaf, vectors_of(problem, signs, probes)[:, start:])
+                    problem.cost.n_backwards += len(probes)
+                    sizes = products[:, 0].double().abs().sum(-1).cpu()  # [probe, n − start]
+                    found[t, start:] += own_rows(sizes, probes, start)
     return found / cfg.n_probes
+
+
+def graphs(problem: Problem, cfg: HETAConfig) -> list[tuple[int, list[list[Probe]]]]:
+    """Where each graph begins, and the batches of probes it serves: a batch each in decoders, else one graph for all."""
+    if cfg.curvature == "row":
+        return [(0, batched([(None, number) for number in range(cfg.n_probes)], cfg.batch_products))]
+    tokens = problem.is_free.nonzero().flatten().tolist()
+    found = batched([(token, number) for token in tokens for number in range(cfg.n_probes)], cfg.batch_products)
+    if problem.lm.kind != "decoder":
+        return [(0, found)]
+    return [(one[0][0] or 0, [one]) for one in found]
+
+
+def batched(probes: list[Probe], size: int) -> list[list[Probe]]:
+    """So many at a time."""
+    return [probes[i : i + size] for i in range(0, len(probes), size)]
 
 
 def hessian_products(
@@ -124,24 +147,13 @@ def hessian_products(
     return torch.vmap(product)(vectors)
 
 
-def probe_batches(
-    problem: Problem, cfg: HETAConfig, seed: int
-) -> Iterator[tuple[list[int] | None, Float[Tensor, "k n d"]]]:
-    """Vectors of random signs: each in one token's block, named beside it, or over all free tokens."""
-    signs = rademacher(problem, cfg.n_probes, seed)
-    free_tokens = problem.is_free.nonzero().flatten().tolist()
-    if cfg.curvature == "row":
-        whole = signs * problem.is_free[:, None].to(signs)
-        for some in whole.split(cfg.batch_products):
-            yield None, some
-        return
-    pairs = [(token, probe) for token in free_tokens for probe in range(cfg.n_probes)]
-    for i in range(0, len(pairs), cfg.batch_products):
-        some = pairs[i : i + cfg.batch_products]
-        vectors = torch.zeros(len(some), *signs.shape[1:], dtype=signs.dtype, device=signs.device)
-        for row, (token, probe) in zip(vectors, some, strict=True):
-            row[token] = signs[probe, token]
-        yield [token for token, _ in some], vectors
+def vectors_of(problem: Problem, signs: Float[Tensor, "m n d"], probes: list[Probe]) -> Float[Tensor, "k n d"]:
+    """Random signs in one token's block each, or over all free tokens."""
+    vectors = torch.zeros(len(probes), *signs.shape[1:], dtype=signs.dtype, device=signs.device)
+    for row, (token, number) in zip(vectors, probes, strict=True):
+        where = problem.is_free if token is None else token
+        row[where] = signs[number, where]
+    return vectors
 
 
 def rademacher(problem: Problem, n_probes: int, seed: int) -> Float[Tensor, "k n d"]:
@@ -151,15 +163,16 @@ def rademacher(problem: Problem, n_probes: int, seed: int) -> Float[Tensor, "k n
     return (2.0 * torch.randint(0, 2, shape, generator=generator) - 1).to(problem.embeds)
 
 
-def own_rows(sizes: Float[Tensor, "k n"], tokens: list[int] | None, n: int) -> Float[Tensor, "n"]:
-    """Each vector's entry at its own token, or all entries where vectors belong to none."""
-    if tokens is None:
+def own_rows(sizes: Float[Tensor, "k rest"], probes: list[Probe], start: int) -> Float[Tensor, "rest"]:
+    """Each probe's entry at its own token, or all entries where probes belong to none; `rest` begins at `start`."""
+    tokens = [token - start for token, _ in probes if token is not None]
+    if not tokens:
         return sizes.sum(0)
-    return torch.zeros(n, dtype=sizes.dtype).index_add(
-        0, torch.tensor(tokens), sizes[torch.arange(len(tokens)), torch.tensor(tokens)]
-    )
+    found = torch.zeros(sizes.shape[1], dtype=torch.float64)
+    return found.index_add(0, torch.tensor(tokens), sizes[torch.arange(len(tokens)), torch.tensor(tokens)])
 
 
+@torch.no_grad()
 def information(problem: Problem, cfg: HETAConfig) -> Float[Tensor, "targets n"]:
     """I of every token, at every target's place."""
     absent = baseline_embeds(problem, cfg.baseline, cfg.baseline_token)

@@ -44,6 +44,7 @@ def free_units(problem: Problem, kind: UnitKind) -> list[Unit]:
     return sorted((unit for unit in units if unit.tokens), key=lambda unit: unit.tokens[0])
 
 
+@torch.no_grad()
 def replaced(problem: Problem, units: Sequence[Unit], absent: Float[Tensor, "n d"]) -> Float[Tensor, "units targets"]:
     """The scores with each unit replaced."""
     found = []

@@ -216,10 +216,9 @@ class Problem:
         return max(1, self.batch_tokens // max(1, len(self.sequence_ids) - start))
 
     def score_after(self, start: int, tail: Float[Tensor, "batch rest d"]) -> Float[Tensor, "batch targets"]:
-        """Scores of rows that are the case before `start`, and then other embeddings; without gradient."""
+        """Scores of rows that are the case before `start`, and then other embeddings; differentiable in these."""
         return self.measure(self.outputs_after(start, tail))
 
-    @torch.no_grad()
     def outputs_after(self, start: int, tail: Float[Tensor, "batch rest d"]) -> Tensor:
         """The outputs of such rows.
 

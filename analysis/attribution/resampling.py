@@ -19,6 +19,7 @@ from analysis.attribution.problem import Problem
 from analysis.attribution.scores import Scores
 
 
+@torch.no_grad()
 def resampling(problem: Problem, cfg: ResamplingConfig, seed: int) -> Scores:
     """The mean change by replacing each unit, with its standard error."""
     units = free_units(problem, cfg.unit)

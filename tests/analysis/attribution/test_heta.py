@@ -1,5 +1,7 @@
 """HETA's terms against a dense Hessian and by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -46,6 +48,28 @@ def test_row_probes_take_as_many_products_as_there_are_probes():
     assert found.cost.n_backwards == 2
     attribute(found, CFG)
     assert found.cost.n_backwards == 2 * 12
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_graphs_that_begin_at_a_token_give_what_one_over_the_whole_text_does(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    found = problem(kind, answer=" acute pain")
+    late = module.curvature(found, CFG, 3)
+    assert {start for start, _ in module.graphs(found, CFG)} == {1, 3, 6, 8, 11}  # 12 free tokens, two probes each
+    cut = module.graphs(found, CFG)
+    monkeypatch.setattr(module, "graphs", lambda *_: [(0, [batch for _, [batch] in cut])])
+    np.testing.assert_allclose(late.numpy(), module.curvature(found, CFG, 3).numpy(), rtol=1e-4, atol=1e-7)
+    assert late.shape == (2, 13)
+    assert (late[:, 1:] > 0).all()
+
+
+def test_tokens_that_no_target_hears_have_no_curvature():
+    found = feature_problem("llama")
+    found.target = replace(found.target, positions=(4,))
+    curved = module.curvature(found, CFG, 0)
+    assert (curved[0, 1:5] > 0).all()
+    assert not curved[0, 5:].any()
 
 
 def test_information_is_the_divergence_under_masking():
