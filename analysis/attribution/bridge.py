@@ -44,8 +44,7 @@ class BridgeConfig(Settings, frozen=True):
 
     features_from: Literal["both", "relp", "patching", "integrated"] = Field(
         default="both",
-        description="Estimate that ranks features by their effect on the answer; `both` is RelP and attribution patching, of which "
-        "the one counts that comes nearer to what is measured.",
+        description="Estimate that ranks features by their effect on the answer; `both` is RelP and attribution patching.",
     )
     n_steps: PositiveInt = Field(default=16, description="Nodes of `features_from: integrated`.")
     exact_share: float = Field(
@@ -74,7 +73,7 @@ class FeatureNode(NamedTuple):
     position: int
     activation: float
     effect: float | None
-    """On the answer: measured where `is_exact`, else the estimate; none where no answer is asked about."""
+    """On the answer: measured where `is_exact`, else by the tier `halfway`; none where no answer is asked about."""
     is_exact: bool
     estimate: float | None
     """By the tier that ranked it."""
@@ -274,7 +273,7 @@ def joined(ground: Ground, found: Shortlisted, cfg: BridgeConfig) -> Bridge:
         " ".join(site.problem.target.labels) if has_answer else "",
         float(site.clean.sum()) if has_answer else None, nodes, links, paths, len(found.effect), int(found.is_exact.sum()),
         found.estimate.balance, site.explained_variance,
-        {"effects": found.estimate.tier, "tokens": cfg.tokens_from, "replacement": cfg.replacement},
+        {"effects": "halfway", "ranks": found.estimate.tier, "tokens": cfg.tokens_from, "replacement": cfg.replacement},
     )  # fmt: skip
 
 

@@ -11,7 +11,17 @@ from torch import nn
 from analysis.attribution import case as cases
 from analysis.attribution import target as targets
 from analysis.attribution.bridge import BridgeConfig, answer_bridge, feature_bridge, site_of
-from analysis.attribution.feature_effects import Effects, exact, integrated, patching, relp, shortlist, shortlisted
+from analysis.attribution.feature_effects import (
+    Effects,
+    exact,
+    halfway,
+    integrated,
+    patching,
+    relp,
+    rows,
+    shortlist,
+    shortlisted,
+)
 from analysis.attribution.feature_site import Active, FeatureSite
 from analysis.attribution.feature_tokens import Replaced, estimated
 from hooks.model import LanguageModel
@@ -195,23 +205,42 @@ def test_the_shortlist_holds_both_the_largest_estimates_and_the_largest_activati
     assert shortlist([effects], 1.0, 1).all()
 
 
-def test_what_was_not_measured_keeps_its_estimate():
+def test_what_was_not_measured_is_estimated_from_halfway():
     where = site(opened("llama"), random_sae(L1Config()))
     estimate = relp(where, where.active((8,)))
     found = shortlisted(where, [estimate], 0.3)
     judged = exact(where, estimate.active).effect
     assert 0 < found.is_exact.sum() < len(found.is_exact)
     assert found.effect[found.is_exact] == pytest.approx(judged[found.is_exact], abs=1e-6)
-    assert (found.effect[~found.is_exact] == estimate.effect[~found.is_exact]).all()
+    rest = halfway(where, rows(estimate.active, ~found.is_exact))
+    assert found.effect[~found.is_exact] == pytest.approx(rest.effect, abs=1e-9)
+    assert shortlisted(where, [estimate], 1.0).effect == pytest.approx(judged, abs=1e-6)
 
 
-def test_of_two_estimates_the_one_nearer_to_what_was_measured_counts():
+def test_halfway_takes_the_mean_of_two_gradients_and_is_exact_where_the_score_is_straight(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    where = site(opened("llama"), random_sae(L1Config()))
+    active = where.active((7, 8))
+    deltas = torch.zeros_like(where.value)
+    for position, feature, activation in zip(*active, strict=True):
+        deltas[position] += activation * where.sae.W_dec[feature]
+    mean = (where.gradients(where.value[None])[0] + where.gradients((where.value - deltas / 2)[None])[0]) / 2
+    by_hand = [float(a * where.sae.W_dec[f] @ mean[p]) for p, f, a in zip(*active, strict=True)]
+    assert halfway(where, active).effect == pytest.approx(by_hand, abs=1e-6)
+    slope = torch.randn(where.value.shape, generator=torch.Generator().manual_seed(3))
+    monkeypatch.setattr(FeatureSite, "scores", lambda _site, values: (values * slope).sum((1, 2))[:, None])
+    vars(where).pop("clean", None)
+    assert halfway(where, active).effect == pytest.approx(exact(where, active).effect, rel=1e-3, abs=1e-4)
+
+
+def test_of_two_estimates_the_one_nearer_to_what_was_measured_is_named():
     where = site(opened("llama"), random_sae(L1Config()))
     active = where.active((8,))
     right = exact(where, active)
     wrong = right._replace(effect=right.effect[::-1] + 1, tier="patching")
     for both in ([right, wrong], [wrong, right]):
-        assert shortlisted(where, both, 0.3).effect == pytest.approx(right.effect, abs=1e-6)
+        assert shortlisted(where, both, 0.3).estimate.tier == "exact"
 
 
 def test_the_graph_is_json_whose_edges_join_its_nodes():
@@ -225,7 +254,7 @@ def test_the_graph_is_json_whose_edges_join_its_nodes():
     assert all({edge["from"], edge["to"]} <= ids for edge in record["edges"])
     assert all(set(path["through"]) <= ids for path in record["paths"])
     assert record["n_ablated"] <= 0.4 * record["n_active"] + 1
-    assert {edge["tier"] for edge in record["edges"] if edge["to"] == "answer"} <= {"exact", "relp", "patching"}
+    assert {edge["tier"] for edge in record["edges"] if edge["to"] == "answer"} <= {"exact", "halfway"}
 
 
 def test_where_no_feature_fires_is_a_clear_error():
