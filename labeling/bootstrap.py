@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import Field, PositiveInt
 from scipy.sparse import csr_array
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from labeling.estimate import Estimate, Support, doubts, undefined
 from sae.config import Settings
@@ -29,7 +29,9 @@ from sae.config import Settings
 CHUNK_CELLS = 4_000_000
 """Counts drawn at once: 32 MB."""
 KEPT_CELLS = 40_000_000
-"""Counts that are kept for the next figures of as many items: 80 MB."""
+"""Counts that are kept for the next figures of as many items, as the products take them: 320 MB."""
+FEW_CELLS = 1_000_000
+"""So few counts (8 MB) are kept for several numbers of items, as raters' repeats and weeks have them."""
 SPARSE = 0.05
 """Share of contributions that are not 0, below which the sums skip zeros. Source: a product costs some 20 times as much then."""
 MAX_LEFT_OUT = 2000
@@ -122,28 +124,34 @@ def distinct_columns(tables: list[np.ndarray]) -> tuple[np.ndarray, list[list[in
                 found.append(column)
             columns.append(place[key])
         where.append(columns)
-    return np.stack(found, axis=1), where
+    return np.stack(found).T, where
 
 
 def resampled_sums(contributions: np.ndarray, cfg: BootstrapConfig) -> np.ndarray:
     """[n_bootstraps, n_columns] sums over items drawn with replacement."""
     is_sparse = np.count_nonzero(contributions) < SPARSE * contributions.size
     columns = csr_array(contributions.T) if is_sparse else contributions.T
-    found = [(columns @ times.T.astype(np.float64)).T for times in drawings(len(contributions), cfg)]
-    return np.concatenate(found)
+    return np.concatenate([(columns @ times.T).T for times in drawings(len(contributions), cfg)])
 
 
 def drawings(n: int, cfg: BootstrapConfig) -> Iterable[np.ndarray]:
     """How often each of n items is in each resample, [at once, n] at a time; kept for the next field where there is room."""
-    if n * cfg.n_bootstraps > KEPT_CELLS:
+    n_cells = n * cfg.n_bootstraps
+    if n_cells > KEPT_CELLS:
         return drawn(n, cfg)
-    return kept_drawings(n, cfg)
+    return (few_drawings if n_cells <= FEW_CELLS else many_drawings)(n, cfg)
 
 
-@lru_cache(maxsize=4)
-def kept_drawings(n: int, cfg: BootstrapConfig) -> tuple[np.ndarray, ...]:
+@lru_cache(maxsize=16)
+def few_drawings(n: int, cfg: BootstrapConfig) -> tuple[np.ndarray, ...]:
     """The same, drawn once."""
-    return tuple(times.astype(np.uint32 if n > np.iinfo(np.uint16).max else np.uint16) for times in drawn(n, cfg))
+    return tuple(drawn(n, cfg))
+
+
+@lru_cache(maxsize=1)
+def many_drawings(n: int, cfg: BootstrapConfig) -> tuple[np.ndarray, ...]:
+    """The same, drawn once; few would drive them out of a common store."""
+    return tuple(drawn(n, cfg))
 
 
 def drawn(n: int, cfg: BootstrapConfig) -> Iterator[np.ndarray]:
@@ -154,7 +162,7 @@ def drawn(n: int, cfg: BootstrapConfig) -> Iterator[np.ndarray]:
         size = min(at_once, cfg.n_bootstraps - start)
         places = rng.integers(0, n, size=(size, n))
         places += np.arange(size)[:, None] * n
-        yield np.bincount(places.ravel(), minlength=size * n).reshape(size, n)
+        yield np.bincount(places.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
 
 
 def estimate(one: Statistic, resampled: np.ndarray, support: Support, cfg: BootstrapConfig) -> Estimate:
@@ -181,21 +189,21 @@ def interval(one: Statistic, resampled: np.ndarray, cfg: BootstrapConfig) -> Int
     values = resampled[~np.isnan(resampled)]
     n_undefined = len(resampled) - len(values)
     sums, n, tail = one.contributions.sum(axis=0), len(one.contributions), (1 - cfg.confidence) / 2
-    value = one.value
+    value = float(one.of_sums(sums))
     if not len(values) or n < 2:
         return Interval(None, None, "none", n_undefined)
     if np.ptp(values) < 1e-12 and abs(values[0] - value) < 1e-12:
         if one.exact is None:
             return Interval(None, None, "none", n_undefined)
         return Interval(*one.exact(tail), EXACT, n_undefined)
-    bias = float(norm.ppf((np.mean(values < value - 1e-12) + np.mean(values <= value + 1e-12)) / 2))
-    z = float(norm.ppf(1 - tail))
+    bias = float(ndtri((np.mean(values < value - 1e-12) + np.mean(values <= value + 1e-12)) / 2))
+    z = float(ndtri(1 - tail))
     if not np.isfinite(bias):
         low, high = np.quantile(values, [tail, 1 - tail])
         return Interval(float(low), float(high), "percentiles (BCa does not exist)", n_undefined)
     moved = bias + np.array([-z, z])
     pace = 1 - acceleration(one.of_sums(sums - grouped(one.contributions))) * moved
-    shares = norm.cdf(np.where(pace > 0, bias + moved / np.where(pace > 0, pace, 1), np.copysign(np.inf, moved)))
+    shares = ndtr(np.where(pace > 0, bias + moved / np.where(pace > 0, pace, 1), np.copysign(np.inf, moved)))
     low, high = np.quantile(values, shares)
     return Interval(float(low), float(high), "BCa", n_undefined)
 

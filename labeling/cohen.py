@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from labeling.bootstrap import Statistic
 from labeling.estimate import Estimate, Support, doubts, undefined
@@ -35,6 +35,13 @@ def pair_table(first: np.ndarray, second: np.ndarray, levels: np.ndarray) -> np.
     rows, columns = np.searchsorted(levels, first[both]), np.searchsorted(levels, second[both])
     q = len(levels)
     return np.bincount(rows * q + columns, minlength=q * q).reshape(q, q)
+
+
+def pair_tables(ratings: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """[n_raters, n_raters, q, q] the same of every two columns of a table [n_items, n_raters], as one product."""
+    one_hot = (ratings[:, :, None] == levels).reshape(len(ratings), -1).astype(np.float64)
+    shape = ratings.shape[1], len(levels)
+    return (one_hot.T @ one_hot).astype(np.int64).reshape(*shape, *shape).transpose(0, 2, 1, 3)
 
 
 def cohen(first: np.ndarray, second: np.ndarray, levels: np.ndarray, weights: np.ndarray) -> Statistic:
@@ -97,7 +104,7 @@ def pair(table: np.ndarray, weights: np.ndarray, names: tuple[str, str] = ("firs
     if reason or np.isnan(value):
         return PairKappa(*names, undefined(support, reason or "Chance alone agrees always."), percent, cells)
     se, _ = standard_errors(table, weights)
-    half = float(norm.ppf(0.975)) * se
+    half = float(ndtri(0.975)) * se
     warning = doubts(support)
     found = Estimate(
         value, max(-1.0, value - half), min(1.0, value + half), n, 2, 2 * n,
@@ -125,7 +132,5 @@ def all_pairs(
     levels = np.asarray(scale.levels)
     weights = weights_of(levels, weighting)
     names = list(raters) if raters is not None else [str(number) for number in range(ratings.shape[1])]
-    return tuple(
-        pair(pair_table(ratings[:, a], ratings[:, b], levels), weights, (names[a], names[b]))
-        for a, b in combinations(range(ratings.shape[1]), 2)
-    )
+    tables = pair_tables(ratings, levels)
+    return tuple(pair(tables[a, b], weights, (names[a], names[b])) for a, b in combinations(range(ratings.shape[1]), 2))

@@ -8,7 +8,7 @@ Source: Wilson 1927, doi:10.1080/01621459.1927.10502953, the score interval of a
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from labeling.cohen import pair_table
 from labeling.estimate import MIN_CLASS_UNITS, MIN_UNITS, Estimate, Support, undefined
@@ -41,7 +41,7 @@ def wilson(n_right: float, n: int, confidence: float = 0.95) -> tuple[float, flo
     """Score interval of n_right of n."""
     if not n:
         raise UserError("A proportion of no cases has no interval, expected one case at least. Leave it out.")
-    z = float(norm.ppf(0.5 + confidence / 2))
+    z = float(ndtri(0.5 + confidence / 2))
     p = n_right / n
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)

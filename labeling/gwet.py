@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from labeling.alpha import within_items
 from labeling.bootstrap import Statistic, ratio_of, unseen
@@ -203,7 +203,7 @@ def with_t(value: float, deviations: np.ndarray) -> Analytic:
     if n < 2:
         return Analytic(value, float("nan"), float("nan"), float("nan"))
     se = float(np.sqrt((deviations**2).sum() / (n * (n - 1))))
-    half = float(student.ppf(0.975, n - 1)) * se
+    half = float(stdtrit(n - 1, 0.975)) * se
     return Analytic(value, se, max(-1.0, value - half), min(1.0, value + half))
 
 

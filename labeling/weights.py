@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveInt
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from labeling.gwet import analytic
 from labeling.ratings import Ratings
@@ -88,8 +88,8 @@ def ac1(first: np.ndarray, second: np.ndarray, n_classes: int) -> Agreement:
     if spread == 0:
         other = (int(first[0]) + 1) % n_classes
         value_then, spread = with_spread(np.r_[first, first[0]], np.r_[second, other], n_classes)
-        return Agreement(value, float(max(min(value_then, value) - norm.ppf(ONE_SIDED) * spread, -1)), n)
-    return Agreement(value, float(max(value - norm.ppf(ONE_SIDED) * spread, -1)), n)
+        return Agreement(value, float(max(min(value_then, value) - ndtri(ONE_SIDED) * spread, -1)), n)
+    return Agreement(value, float(max(value - ndtri(ONE_SIDED) * spread, -1)), n)
 
 
 def with_spread(first: np.ndarray, second: np.ndarray, n_classes: int) -> tuple[float, float]:
