@@ -97,6 +97,7 @@ def agreement(
     cfg: BootstrapConfig | None = None,
     strata: Sequence[str] | None = None,
     raters: Sequence[str] | None = None,
+    is_brief: bool = False,
 ) -> Agreement:
     """Everything about one field.
 
@@ -106,6 +107,7 @@ def agreement(
         cfg: Of the intervals.
         strata: Of each item; given, only the fixed random stratum is kept. Ungiven, the caller answers for the items.
         raters: Names of the columns, for the pairs.
+        is_brief: The coefficients alone: no categories, no standard errors, no pairs, and no notes on them.
     """
     cfg = cfg or BootstrapConfig()
     table = checked(ratings, scale)
@@ -123,7 +125,7 @@ def agreement(
     found = estimates(statistics(table, counts, levels, scale), support, cfg)
     if scale.level in ("interval", "ratio"):
         found["icc_a1"], found["icc_ak"] = icc(table, cfg.confidence)
-    has_categories = scale.levels is not None
+    has_categories = scale.levels is not None and not is_brief
     names = [scale.name(k) for k in range(len(levels))] if has_categories else []
     each = by_category(counts, names, support.n_raters, cfg) if has_categories else ()
     weighting: Weighting = "identity" if scale.level == "nominal" or not scale.is_whole else "quadratic"
@@ -137,7 +139,7 @@ def agreement(
         primary,
         found,
         each,
-        analytics(table, levels, scale, found),
+        {} if is_brief else analytics(table, levels, scale, found),
         fleiss(counts) if has_categories else None,
         all_pairs(table, scale, weighting, raters) if has_categories else (),
         notes(found, each, primary),

@@ -88,6 +88,7 @@ def figures(rows: Sequence[JudgementRow], codebook: Codebook, cfg: BootstrapConf
     """Coefficients of the primary field."""
     question = codebook.question(codebook.primary)
     found = matrix(grid(rows), question)
+    scale = scale_of(question)
     return or_reason(
-        lambda: {"coefficients": agreement(found.ratings, scale_of(question), cfg).record()["coefficients"]}
+        lambda: {"coefficients": agreement(found.ratings, scale, cfg, is_brief=True).record()["coefficients"]}
     )

@@ -91,8 +91,8 @@ def abstention(places: Grid, question: Question, cfg: BootstrapConfig) -> Figure
     found = matrix(places, question)
     with_it, scale = with_abstention(found, question)
     judged = np.where(found.is_abstention, 1.0, np.where(np.isnan(found.ratings), np.nan, 0.0))
-    outcome = agreement(judged, categories(["judged", "cannot judge"]), cfg, raters=found.raters)
-    as_category = agreement(with_it.ratings, scale, cfg, raters=found.raters)
+    outcome = agreement(judged, categories(["judged", "cannot judge"]), cfg, is_brief=True)
+    as_category = agreement(with_it.ratings, scale, cfg, is_brief=True)
     n = int((found.is_abstention | ~np.isnan(found.ratings)).sum())
     return {
         "n": int(found.is_abstention.sum()),
