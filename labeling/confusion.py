@@ -65,7 +65,7 @@ def fit(ratings: Ratings, prior: Prior, starts: Iterable[np.ndarray], max_steps:
         starts: Posteriors [n_items, n_classes] to begin with.
         max_steps: At most so many.
     """
-    answers = ratings.answers()
+    answers = ratings.answers
     return max((climb(answers, ratings, prior, start, max_steps) for start in starts), key=lambda one: one.objective)
 
 
@@ -89,6 +89,12 @@ def expected_counts(answers: object, posterior: np.ndarray, ratings: Ratings) ->
     """[n_raters, n_classes, n_classes] how often each rater is thought to have given each answer to each class."""
     flat = answers.T @ posterior  # type: ignore[attr-defined] # array or sparse array
     return flat.reshape(ratings.n_raters, ratings.n_classes, ratings.n_classes).transpose(0, 2, 1)
+
+
+def given(confusion: np.ndarray, ratings: Ratings) -> np.ndarray:
+    """[n, n_classes] what stands in [n_raters, n_classes, n_classes] for each judgement's rater and answer, by true class."""
+    rows = confusion.transpose(0, 2, 1).reshape(-1, ratings.n_classes)
+    return rows[ratings.rater * ratings.n_classes + ratings.label]
 
 
 def joint_log(answers: object, classes: np.ndarray, confusion: np.ndarray) -> np.ndarray:
@@ -119,30 +125,12 @@ def left_out_posterior(ratings: Ratings, found: Fit, prior: Prior) -> np.ndarray
     Source: Asuncion et al. 2009, "On smoothing and inference for topic models" (CVB0).
     """
     own = found.posterior
-    counts = expected_counts(ratings.answers(), own, ratings) + prior.confusion
+    counts = expected_counts(ratings.answers, own, ratings) + prior.confusion
     totals = counts.sum(axis=2)
-    item, rater, label = ratings.item, ratings.rater, ratings.label
-    times = repeats(ratings)
-    same, all_of_rater = times.same[:, None], times.of_rater[:, None]
-    above = np.maximum(counts[rater, :, label] - same * own[item], TINY)
-    below = np.maximum(totals[rater] - all_of_rater * own[item], TINY)
+    item, rater, times = ratings.item, ratings.rater, ratings.repeats
+    own_of_judged = own[item]
+    above = np.maximum(given(counts, ratings) - times.same[:, None] * own_of_judged, TINY)
+    below = np.maximum(totals[rater] - times.of_rater[:, None] * own_of_judged, TINY)
     joint = np.log(np.maximum(own.sum(axis=0) + prior.classes - own, TINY))
     np.add.at(joint, item, np.log(above) - np.log(below))
     return np.exp(joint - log_sum(joint))
-
-
-class Repeats(NamedTuple):
-    """How often a judgement's rater judged the same item."""
-
-    same: np.ndarray
-    """[n] with the same answer, this one included."""
-    of_rater: np.ndarray
-    """[n] with any answer."""
-
-
-def repeats(ratings: Ratings) -> Repeats:
-    """Counts of each judgement's fellows by the same rater on the same item."""
-    pair = ratings.item * ratings.n_raters + ratings.rater
-    _, place, n = np.unique(pair, return_inverse=True, return_counts=True)
-    _, place_same, n_same = np.unique(pair * ratings.n_classes + ratings.label, return_inverse=True, return_counts=True)
-    return Repeats(n_same[place_same].astype(float), n[place].astype(float))

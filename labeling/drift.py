@@ -12,6 +12,7 @@ Source: Roberts 1959 and Lucas and Saccucci 1990 (EWMA); Page 1954; Steiner et a
 """
 
 from collections.abc import Sequence
+from math import log
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +67,7 @@ def ewma(values: np.ndarray, cfg: DriftConfig | None = None) -> Chart:
     x = refuse_shares(values)
     spread = np.sqrt(cfg.expected * (1 - cfg.expected))
     found, mean = [], cfg.expected
-    for value in x:
+    for value in x.tolist():
         mean = cfg.memory * value + (1 - cfg.memory) * mean
         found.append(mean)
     steps = np.arange(1, len(x) + 1)
@@ -82,9 +83,9 @@ def cusum(values: np.ndarray, cfg: DriftConfig | None = None) -> Chart:
         raise UserError(
             f"bad={cfg.bad:g} is not below expected={cfg.expected:g}, which is the fall to be noticed. Lower `bad`."
         )
-    right, wrong = np.log(cfg.bad / cfg.expected), np.log((1 - cfg.bad) / (1 - cfg.expected))
+    right, wrong = log(cfg.bad / cfg.expected), log((1 - cfg.bad) / (1 - cfg.expected))
     found, total = [], 0.0
-    for value in refuse_shares(values):
+    for value in refuse_shares(values).tolist():
         total = max(0.0, total + value * right + (1 - value) * wrong)
         found.append(total)
     return Chart(tuple(found), (), (cfg.threshold,) * len(found), starts(np.asarray(found) > cfg.threshold))

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from labeling.confusion import given
 from labeling.log_space import log_sum
 from labeling.ratings import Ratings
 
@@ -78,9 +79,10 @@ def left_out_losses(
         out = fold == number
         if not out.any():
             continue
+        left_out = ratings.only(out)
         for name, model in models(ratings.only(~out)).items():
-            given = model.confusion[ratings.rater[out], :, ratings.label[out]]
-            found = -np.log((model.posterior[ratings.item[out]] * given).sum(axis=1))
+            likelihood = given(model.confusion, left_out)
+            found = -np.log(np.einsum("nk,nk->n", model.posterior[left_out.item], likelihood))
             losses.setdefault(name, np.zeros(len(ratings)))[out] = found
     return losses
 

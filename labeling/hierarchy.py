@@ -85,7 +85,7 @@ def hierarchical(
 def panel_prior(ratings: Ratings, posterior: np.ndarray, prior: OneCoinPrior, pooling: Pooling) -> Prior:
     """Pseudo-counts of every rater's matrix, from the panel's matrix and the rater's accuracy."""
     accuracy = np.clip(expected_accuracy(ratings, posterior, prior), EDGE, 1 - EDGE)
-    counts = expected_counts(ratings.answers(), posterior, ratings).sum(axis=0)
+    counts = expected_counts(ratings.answers, posterior, ratings).sum(axis=0)
     right = np.bincount(np.zeros(len(ratings), int), posterior[ratings.item, ratings.label], 1)[0]
     typical = (right + prior.n_judgements * prior.accuracy.mean()) / (len(ratings) + prior.n_judgements)
     typical = float(np.clip(typical, EDGE, 1 - EDGE))

@@ -42,7 +42,7 @@ def one_coin(
     ratings: Ratings, prior: OneCoinPrior, starts: Iterable[np.ndarray], max_steps: int = MAX_STEPS
 ) -> OneCoin:
     """The best of the fits from several starting posteriors [n_items, n_classes]."""
-    answers = ratings.answers()
+    answers = ratings.answers
     return max(
         (climb(answers, ratings, prior, start, max_steps) for start in starts), key=lambda one: one.fit.objective
     )

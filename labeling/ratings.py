@@ -6,6 +6,8 @@ that happen to occur.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -14,6 +16,15 @@ from sae.errors import UserError
 
 DENSE_CELLS = 4_000_000
 """Up to so many cells (32 MB) the table of answers is dense, which is many times faster on small panels."""
+
+
+class Repeats(NamedTuple):
+    """How often a judgement's rater judged the same item."""
+
+    same: np.ndarray
+    """[n] with the same answer, this one included."""
+    of_rater: np.ndarray
+    """[n] with any answer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +82,21 @@ class Ratings:
         """[n_raters] judgements of each rater."""
         return np.bincount(self.rater, minlength=self.n_raters)
 
+    @cached_property
     def answers(self) -> np.ndarray | sparse.csr_array:
         """[n_items, n_raters × n_classes] how often each rater gave each answer; dense if it is small."""
         shape = (self.n_items, self.n_raters * self.n_classes)
         columns = self.rater * self.n_classes + self.label
         table = sparse.csr_array(sparse.coo_array((np.ones(len(self)), (self.item, columns)), shape=shape))
         return table.toarray() if shape[0] * shape[1] <= DENSE_CELLS else table
+
+    @cached_property
+    def repeats(self) -> Repeats:
+        """Each judgement's fellows by the same rater on the same item."""
+        pair = self.item * self.n_raters + self.rater
+        _, place, n = np.unique(pair, return_inverse=True, return_counts=True)
+        _, place_same, n_same = np.unique(pair * self.n_classes + self.label, return_inverse=True, return_counts=True)
+        return Repeats(n_same[place_same].astype(float), n[place].astype(float))
 
 
 def ranks(column: np.ndarray, name: str, bound: int) -> np.ndarray:

@@ -66,7 +66,7 @@ def test_the_objective_never_falls_and_posteriors_are_those_of_slow_loops(found:
     assert one.posterior == pytest.approx(slow, abs=1e-9)
     assert one.log_likelihood == pytest.approx(likelihood, abs=1e-8)
     counts = slow_counts(found, slow)
-    assert expected_counts(found.answers(), slow, found) == pytest.approx(counts, abs=1e-9)
+    assert expected_counts(found.answers, slow, found) == pytest.approx(counts, abs=1e-9)
 
 
 @settings(max_examples=40, deadline=None)
@@ -96,7 +96,7 @@ def test_an_item_is_taken_off_the_counts_before_its_raters_judge_it(found: Ratin
 def test_one_item_and_one_rater_are_worked_by_hand():
     found = Ratings(np.asarray([0]), np.asarray([0]), np.asarray([1]), 1, 1, 2)
     prior = Prior(np.asarray([[[3.0, 1.0], [1.0, 3.0]]]), np.asarray([1.0, 1.0]))
-    one = climb(found.answers(), found, prior, np.asarray([[0.0, 1.0]]), max_steps=1)
+    one = climb(found.answers, found, prior, np.asarray([[0.0, 1.0]]), max_steps=1)
     # classes (1, 2) / 3; row 0: (3, 1) / 4, row 1: (1, 4) / 5; joint 1/3 · 1/4 and 2/3 · 4/5
     assert one.posterior[0] == pytest.approx(np.asarray([1 / 12, 8 / 15]) / (1 / 12 + 8 / 15))
     assert one.log_likelihood == pytest.approx(math.log(1 / 12 + 8 / 15))
@@ -115,12 +115,13 @@ def test_the_best_start_is_kept():
 
 
 def test_a_sparse_table_gives_what_a_dense_one_does(monkeypatch: pytest.MonkeyPatch):
-    panel = simulated(even(ACCURACIES, 4), 60, 3, 1)
-    prior = prior_of(panel.ratings, 4)
-    dense = fit(panel.ratings, prior, [vote_share(panel.ratings)])
+    found = simulated(even(ACCURACIES, 4), 60, 3, 1).ratings
+    prior = prior_of(found, 4)
+    dense = fit(found, prior, [vote_share(found)])
     monkeypatch.setattr("labeling.ratings.DENSE_CELLS", 0)
-    assert not isinstance(panel.ratings.answers(), np.ndarray)
-    assert fit(panel.ratings, prior, [vote_share(panel.ratings)]).posterior == pytest.approx(dense.posterior, abs=1e-9)
+    same = found.only(np.ones(len(found), bool))
+    assert not isinstance(same.answers, np.ndarray)
+    assert fit(same, prior, [vote_share(same)]).posterior == pytest.approx(dense.posterior, abs=1e-9)
 
 
 def test_accuracies_of_a_large_panel_are_found():

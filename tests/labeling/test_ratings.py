@@ -18,7 +18,7 @@ def test_answers_are_counted_by_item_and_rater():
     assert found.counts().tolist() == [[0, 2, 1], [0, 0, 0], [1, 0, 0]]
     assert found.n_judgements().tolist() == [3, 0, 1]
     assert found.n_by_rater().tolist() == [2, 2]
-    table = found.answers()
+    table = found.answers
     assert isinstance(table, np.ndarray)
     assert table.tolist() == [[0, 1, 0, 0, 1, 1], [0] * 6, [1, 0, 0, 0, 0, 0]]
 
