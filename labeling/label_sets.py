@@ -26,6 +26,8 @@ from sae.errors import UserError
 YES_NO = np.array([0.0, 1.0])
 MAX_SETS = 4000
 """Different sets that may be compared with each other: 128 MB of distances."""
+NOT_ANSWERED = -1
+"""Stands for no answer while sets are numbered; as a place it is the last one."""
 BITS = 62
 """Labels that fit into one integer."""
 
@@ -93,21 +95,29 @@ def label_sets(answers: Sequence[Sequence[Collection[str] | None]], labels: Sequ
     """
     place = {label: number for number, label in enumerate(labels)}
     n_raters = max(map(len, answers), default=0)
-    has_label = np.zeros((len(answers), n_raters, len(labels)), bool)
-    is_answered = np.zeros((len(answers), n_raters), bool)
+    which = np.full((len(answers), n_raters), NOT_ANSWERED)
+    number: dict[tuple[str, ...] | None, int] = {None: NOT_ANSWERED}
     for i, row in enumerate(answers):
-        for j, given in enumerate(row):
-            if given is None:
-                continue
-            is_answered[i, j] = True
-            strangers = [label for label in given if label not in place]
-            if strangers:
-                raise UserError(
-                    f"Item {i + 1} holds {len(strangers)} labels that the codebook does not name, expected some of its "
-                    f"{len(labels)}. Add them to the codebook or correct the answers."
-                )
-            has_label[i, j, [place[label] for label in given]] = True
-    return LabelSets(has_label, is_answered, tuple(labels))
+        given = [None if one is None else tuple(one) for one in row]
+        for one in given:
+            if one is not None and one not in number:
+                refuse_strangers(one, place, i)
+                number[one] = len(number) - 1
+        which[i, : len(row)] = [number[one] for one in given]
+    holds = np.zeros((len(number), len(labels)), bool)
+    for one, n in number.items():
+        holds[n, [place[label] for label in one or ()]] = True
+    return LabelSets(holds[which], which != NOT_ANSWERED, tuple(labels))
+
+
+def refuse_strangers(given: Collection[str], labels: Collection[str], item: int) -> None:
+    """An error if an answer to an item, counted from 0, holds labels that the codebook does not name."""
+    strangers = [label for label in given if label not in labels]
+    if strangers:
+        raise UserError(
+            f"Item {item + 1} holds {len(strangers)} labels that the codebook does not name, expected some of its "
+            f"{len(labels)}. Add them to the codebook or correct the answers."
+        )
 
 
 def at_parents(sets: LabelSets, parents: Mapping[str, str]) -> LabelSets:

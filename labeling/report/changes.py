@@ -21,9 +21,9 @@ Figures = dict[str, Any]
 def adjudicated(table: JudgementTable, codebook: Codebook, codebook_n: int) -> Figures | None:
     """Seniors' decisions beside what the raters had said; none if nothing was adjudicated."""
     decided = {one.item_id: one for one in table.adjudications}
-    answers = by_item(table.blind(codebook_n), codebook)
     if not decided:
         return None
+    answers = by_item([row for row in table.blind(codebook_n) if row.item_id in decided], codebook)
     final = {
         item: one.answers[codebook.primary]
         for item, one in decided.items()

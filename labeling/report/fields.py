@@ -1,6 +1,6 @@
 """Agreement on every field of the codebook, each by what its answers are; on the fixed stratum alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from labeling.codebook import Codebook, Question
 from labeling.estimate import Support
 from labeling.free_text import same_words
 from labeling.icc import icc
-from labeling.judgement_table import JudgementRow, JudgementTable
+from labeling.judgement_table import JudgementTable
 from labeling.label_sets import label_sets, set_agreement
 from labeling.report.matrix import Grid, interval_scale_of, matrix, scale_of, with_abstention
 from labeling.scale import categories, counts_of
@@ -32,7 +32,6 @@ def field(places: Grid, codebook: Codebook, question: Question, table: Judgement
         table: Where they come from, for the length of the evidence.
         cfg: Of the intervals.
     """
-    rows = places.rows
     head = {
         "key": question.key,
         "name": question.name,
@@ -42,9 +41,9 @@ def field(places: Grid, codebook: Codebook, question: Question, table: Judgement
     found: dict[str, Callable[[], Figures]] = {
         "choice": lambda: categorical(places, question, cfg),
         "scale": lambda: categorical(places, question, cfg),
-        "concepts": lambda: concepts(rows, codebook, question, cfg),
-        "text": lambda: texts(rows, question, cfg),
-        "rationale": lambda: rationale(rows, question, table, cfg),
+        "concepts": lambda: concepts(places, codebook, question, cfg),
+        "text": lambda: texts(places, question, cfg),
+        "rationale": lambda: rationale(places, question, table, cfg),
     }
     return {**head, **or_reason(found[question.kind])}
 
@@ -110,53 +109,40 @@ def brief(record: Figures) -> Figures:
     }
 
 
-def concepts(rows: Sequence[JudgementRow], codebook: Codebook, question: Question, cfg: BootstrapConfig) -> Figures:
+def concepts(places: Grid, codebook: Codebook, question: Question, cfg: BootstrapConfig) -> Figures:
     """A set of concepts, exact and at the parents' level; and words of one's own, word for word."""
     vocabulary = codebook.vocabulary
     if vocabulary is None:
         raise UserError("The codebook has no vocabulary, expected one for a field of concepts. Publish it with one.")
-    answered = [row for row in rows if question.key in row.answers]
-    places, raters = axes(answered)
-    answers: list[list[list[str] | None]] = [[None] * len(raters) for _ in places]
-    for row in answered:
-        answers[places[row.item_id]][raters[row.pseudonym]] = row.answers[question.key]["codes"]
+    given = places.given(question.key)
     parents = {term.code: term.parent for term in vocabulary.terms if term.parent is not None}
-    sets = label_sets(answers, [term.code for term in vocabulary.terms])
+    sets = label_sets(given.table([one["codes"] for one in given.answers]), [term.code for term in vocabulary.terms])
     names = {term.code: term.name for term in vocabulary.terms}
     done = set_agreement(sets, cfg, parents or None).record()
     done["labels"] = [{**one, "name": names[one["label"]]} for one in done["labels"]]
-    words = [[None] * len(raters) for _ in places]
-    for row in answered:
-        text = row.answers[question.key].get("words", "")
-        words[places[row.item_id]][raters[row.pseudonym]] = text or None  # type: ignore[call-overload]
+    words = given.table([one.get("words") or None for one in given.answers])
     return {"agreement": done, "same_words": same_words(words, cfg).record(), "has_parents": bool(parents)}
 
 
-def axes(rows: Sequence[JudgementRow]) -> tuple[dict[str, int], dict[str, int]]:
-    """Places of the items and of the raters, sorted."""
-    items = {item: n for n, item in enumerate(sorted({row.item_id for row in rows}))}
-    return items, {rater: n for n, rater in enumerate(sorted({row.pseudonym for row in rows}))}
-
-
-def texts(rows: Sequence[JudgementRow], question: Question, cfg: BootstrapConfig) -> Figures:
+def texts(places: Grid, question: Question, cfg: BootstrapConfig) -> Figures:
     """Words: how often they are the same. No reliability, which free text has none of."""
-    answered = [row for row in rows if isinstance(row.answers.get(question.key), str)]
-    places, raters = axes(answered)
-    words: list[list[str | None]] = [[None] * len(raters) for _ in places]
-    for row in answered:
-        words[places[row.item_id]][raters[row.pseudonym]] = row.answers[question.key]
-    return {"same_words": same_words(words, cfg).record()}
+    given = places.given(question.key, str)
+    return {"same_words": same_words(given.table(given.answers), cfg).record()}
 
 
-def rationale(rows: Sequence[JudgementRow], question: Question, table: JudgementTable, cfg: BootstrapConfig) -> Figures:
+def rationale(places: Grid, question: Question, table: JudgementTable, cfg: BootstrapConfig) -> Figures:
     """Cited spans as marks on tokens; how much was written."""
-    answered = [row for row in rows if question.key in row.answers]
-    lengths = sorted(len(row.answers[question.key]["text"]) for row in answered)
-    by_item: dict[str, list[JudgementRow]] = {}
-    for row in answered:
-        by_item.setdefault(row.item_id, []).append(row)
-    known = [own for _, own in sorted(by_item.items()) if own[0].snapshot_sha256 in table.context_tokens]
-    marks = [marks_of(own, question.key, table.context_tokens[own[0].snapshot_sha256]) for own in known]
+    given = places.given(question.key)
+    lengths = sorted(len(one["text"]) for one in given.answers)
+    by_item: list[list[int]] = [[] for _ in range(given.shape[0])]
+    for place, item in enumerate(given.item.tolist()):
+        by_item[item].append(place)
+    tokens = [table.context_tokens.get(given.rows[own[0]].snapshot_sha256) for own in by_item]
+    marks = [
+        marks_of([given.answers[place]["spans"] for place in own], known)
+        for own, known in zip(by_item, tokens, strict=True)
+        if known is not None
+    ]
     done = span_agreement(marks, cfg)
     return {
         "spans": {
@@ -164,21 +150,26 @@ def rationale(rows: Sequence[JudgementRow], question: Question, table: Judgement
             "f1_tokens": done.f1_tokens.record(),
             "n_tokens": done.n_tokens,
             "marked_share": done.marked_share,
-            "n_items_without_evidence": len(by_item) - len(known),
+            "n_items_without_evidence": len(by_item) - len(marks),
         },
         "n_rationales": len(lengths),
         "median_characters": lengths[len(lengths) // 2] if lengths else None,
     }
 
 
-def marks_of(rows: Sequence[JudgementRow], key: str, lengths: Sequence[int]) -> np.ndarray:
-    """[n_raters, n_tokens] 1 for every token that a judgement cites, over all contexts of an item one after the other."""
+def marks_of(cited: Sequence[Sequence[Mapping[str, int]]], lengths: Sequence[int]) -> np.ndarray:
+    """[n_raters, n_tokens] 1 for every token that a judgement cites, over all contexts of an item one after the other.
+
+    Args:
+        cited: Spans of each rater.
+        lengths: Tokens of each context.
+    """
     starts = [0]
     for length in lengths:
         starts.append(starts[-1] + length)
-    found = np.zeros((len(rows), starts[-1]))
-    for place, row in enumerate(rows):
-        for span in row.answers[key]["spans"]:
+    found = np.zeros((len(cited), starts[-1]))
+    for place, spans in enumerate(cited):
+        for span in spans:
             context = span["context"]
             if 0 <= context < len(lengths):
                 end = min(starts[context] + span["end"], starts[context + 1])

@@ -68,7 +68,7 @@ def findings(table: JudgementTable, cfg: ReportConfig, study: Study, software: s
         "codebook": codebook_record(codebook, n),
         "codebook_versions": versions(table),
         "saes": sorted({f"{row.feature.hook_point}/{row.feature.sae_id}" for row in rows}),
-        "flow": flow(table, n),
+        "flow": flow(table, n, places),
         "panel": panel(rows),
         "fields": [field(places, codebook, question, table, bootstrap) for question in codebook.questions]
         if rows

@@ -1,10 +1,13 @@
 """How many judgements there are, and why some do not count for the headline: the figures of a flow diagram."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from labeling.judgement_table import HEADLINE_STRATUM, JudgementRow, JudgementTable, is_detection
+from labeling.report.matrix import Grid
 
 REASONS = {
     "codebook": "asked under another codebook version",
@@ -18,16 +21,13 @@ REASONS = {
 """Why a judgement is left out, in the order in which the reasons are looked for."""
 
 
-def reason_out(row: JudgementRow, codebook_n: int, counted: Collection[str]) -> str | None:
-    """Why a judgement does not count for the headline; none if it does.
+def reason_out(row: JudgementRow, codebook_n: int) -> str:
+    """Why a judgement that does not count for the headline does not.
 
     Args:
         row: The judgement.
         codebook_n: Number of the version reported on.
-        counted: Ids of those that count.
     """
-    if row.judgement_id in counted:
-        return None
     if row.codebook_n != codebook_n:
         return "codebook"
     if is_detection(row):
@@ -41,23 +41,29 @@ def reason_out(row: JudgementRow, codebook_n: int, counted: Collection[str]) -> 
     return "seen" if row.has_seen_explanation else "revision"
 
 
-def flow(table: JudgementTable, codebook_n: int) -> dict[str, Any]:
-    """Judgements in all, left out by reason, and counted."""
-    counted = table.headline(codebook_n)
+def flow(table: JudgementTable, codebook_n: int, places: Grid) -> dict[str, Any]:
+    """Judgements in all, left out by reason, and counted.
+
+    Args:
+        table: All of them.
+        codebook_n: Number of the version reported on.
+        places: Those that count.
+    """
+    counted = places.rows
     ids = {row.judgement_id for row in counted}
-    out = Counter(reason_out(row, codebook_n, ids) for row in table.rows)
+    out = Counter(reason_out(row, codebook_n) for row in table.rows if row.judgement_id not in ids)
     return {
         "n_judgements": len(table.rows),
         "left_out": [{"reason": text, "n": out[name]} for name, text in REASONS.items() if out[name]],
         "n_counted": len(counted),
-        "n_items": len({row.item_id for row in counted}),
+        "n_items": len(places.items),
         "n_features": len({(row.sae_sha256, row.feature) for row in counted}),
-        "raters_per_item": spread(Counter(row.item_id for row in counted)),
-        "items_per_rater": spread(Counter(row.pseudonym for row in counted)),
+        "raters_per_item": spread(np.bincount(places.item)),
+        "items_per_rater": spread(np.bincount(places.rater)),
         "strata": counts(table.rows, "stratum"),
         "skips": dict(sorted(Counter(skip.reason for skip in table.skips).items())),
-        "first": min((row.submitted_at for row in counted), default=None),
-        "last": max((row.submitted_at for row in counted), default=None),
+        "first": str(places.submitted[0][0]) if counted else None,
+        "last": str(places.submitted[0][-1]) if counted else None,
     }
 
 
@@ -66,11 +72,11 @@ def counts(rows: Sequence[JudgementRow], name: str) -> dict[str, int]:
     return dict(sorted(Counter(getattr(row, name) for row in rows).items()))
 
 
-def spread(n: Counter[str]) -> dict[str, float] | None:
-    """Smallest, median and largest count; none if there is none."""
-    if not n:
+def spread(n: np.ndarray) -> dict[str, float] | None:
+    """Smallest, median and largest count of [n]; none if there is none."""
+    if not len(n):
         return None
-    values = sorted(n.values())
+    values = sorted(n.tolist())
     middle = len(values) // 2
     median = values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
     return {"min": values[0], "median": median, "max": values[-1]}

@@ -63,6 +63,28 @@ def interval_scale_of(question: Question) -> Scale:
     return numbers("interval", [float(rank) for rank in range(len(question.categories))])
 
 
+class Given(NamedTuple):
+    """The answers to one field of those who answered it."""
+
+    answers: list[Any]
+    """[n] in the order of the judgements."""
+    rows: list[JudgementRow]
+    """[n] the judgements."""
+    item: np.ndarray
+    """[n] place of the item among those with an answer."""
+    rater: np.ndarray
+    """[n] place of the rater, likewise."""
+    shape: tuple[int, int]
+    """How many items and raters there are."""
+
+    def table(self, values: Sequence[Any]) -> list[list[Any]]:
+        """[n_items][n_raters] values [n] of the answers; none where there is no answer."""
+        found: list[list[Any]] = [[None] * self.shape[1] for _ in range(self.shape[0])]
+        for item, rater, value in zip(self.item.tolist(), self.rater.tolist(), values, strict=True):
+            found[item][rater] = value
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """Judgements with the places of their items and raters in every table made of them."""
@@ -78,15 +100,47 @@ class Grid:
     """[n_rows] place of the rater."""
     tables: dict[str, FieldMatrix] = field(default_factory=dict)
     """The tables of fields that were asked for, by the field's key."""
+    ranked: dict[str, np.ndarray] = field(default_factory=dict)
+    """The ranks behind them."""
 
     @cached_property
     def answers(self) -> list[dict[str, Any]]:
         """[n_rows] what was answered, by the field's key."""
         return [row.answers for row in self.rows]
 
-    def ranks(self, key: str, rank: dict[Any, float]) -> np.ndarray:
-        """[n_rows] ranks of the answers to a field, NaN where there is none of those that have one."""
-        return np.asarray([rank.get(answer.get(key), np.nan) for answer in self.answers], float)
+    @cached_property
+    def submitted(self) -> tuple[np.ndarray, np.ndarray]:
+        """The times at which judgements were submitted, in order; and [n_rows] which of them each was."""
+        return np.unique([row.submitted_at for row in self.rows], return_inverse=True)
+
+    def ranks(self, question: Question) -> np.ndarray:
+        """[n_rows] ranks of the answers to a choice or a scale, `ABSTAINED` or NaN where there is none."""
+        if question.key not in self.ranked:
+            rank: dict[Any, float] = {code: float(place) for place, code in enumerate(codes_of(question))}
+            rank[CANNOT_JUDGE] = ABSTAINED
+            found = [rank.get(answer.get(question.key), np.nan) for answer in self.answers]
+            self.ranked[question.key] = np.asarray(found, float)
+        return self.ranked[question.key]
+
+    def given(self, key: str, kind: type = object) -> "Given":
+        """The answers to a field of any other kind, those that are missing left out.
+
+        Args:
+            key: The field's.
+            kind: What an answer must be.
+        """
+        found = [answer.get(key) for answer in self.answers]
+        is_given = np.asarray([one is not None and isinstance(one, kind) for one in found], bool)
+        items, item = np.unique(self.item[is_given], return_inverse=True)
+        raters, rater = np.unique(self.rater[is_given], return_inverse=True)
+        rows = [self.rows[place] for place in np.flatnonzero(is_given)]
+        return Given(
+            [one for one, kept in zip(found, is_given, strict=True) if kept],
+            rows,
+            item,
+            rater,
+            (len(items), len(raters)),
+        )
 
 
 def grid(rows: Sequence[JudgementRow]) -> Grid:
@@ -106,9 +160,7 @@ def matrix(found: Grid, question: Question) -> FieldMatrix:
     """
     if question.key in found.tables:
         return found.tables[question.key]
-    rank: dict[Any, float] = {code: float(place) for place, code in enumerate(codes_of(question))}
-    rank[CANNOT_JUDGE] = ABSTAINED
-    answers = found.ranks(question.key, rank)
+    answers = found.ranks(question)
     table = np.full((len(found.items), len(found.raters)), np.nan)
     table[found.item, found.rater] = answers
     is_answered = ~np.isnan(table)

@@ -1,5 +1,6 @@
 """Raters beside themselves, beside what is known to be true, beside their own house and others, and over time."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -34,17 +35,13 @@ def rated_questions(codebook: Codebook) -> list[Question]:
 def retests(table: JudgementTable, codebook: Codebook, codebook_n: int, cfg: BootstrapConfig) -> list[Figures]:
     """Raters with themselves, on every field with categories: all pooled, and each."""
     rows = table.blind(codebook_n)
-    first = {(row.item_id, row.rater_id): row for row in rows}
-    pairs = [
-        (first[row.retest_of, row.rater_id], row)
-        for row in rows
-        if row.retest_of is not None and (row.retest_of, row.rater_id) in first
-    ]
+    again = [row for row in rows if row.retest_of is not None]
+    repeated = {row.retest_of for row in again}
+    first = {(row.item_id, row.rater_id): row for row in rows if row.item_id in repeated}
+    pairs = [(first[row.retest_of, row.rater_id], row) for row in again if (row.retest_of, row.rater_id) in first]
     if not pairs:
         return []
-    n_rated = {row.pseudonym: 0 for row in rows}
-    for row in rows:
-        n_rated[row.pseudonym] += row.retest_of is None
+    n_rated = Counter(row.pseudonym for row in rows if row.retest_of is None)
     found = []
     for question in rated_questions(codebook):
         pooled = of_pairs(pairs, question, cfg, sum(n_rated[name] for name in {one.pseudonym for one, _ in pairs}))
@@ -196,7 +193,7 @@ def submissions(places: Grid, found: FieldMatrix) -> tuple[np.ndarray, np.ndarra
     Returns:
         The times that occur, in order; and [n_items, n_raters] which of them each judgement has, -1 where there is none.
     """
-    times, which = np.unique([row.submitted_at for row in places.rows], return_inverse=True)
+    times, which = places.submitted
     table = np.full((len(places.items), len(places.raters)), -1)
     table[places.item, places.rater] = which
     items, raters = (

@@ -14,7 +14,7 @@ from labeling.codebook import Codebook, Question
 from labeling.confidence import calibration
 from labeling.estimate import Support
 from labeling.judgement_table import JudgementTable
-from labeling.report.matrix import Grid, codes_of
+from labeling.report.matrix import ABSTAINED, Grid, codes_of
 
 CONFIDENCE_KEY = "confidence"
 """Key of the field that is taken for confidence, if it is a scale."""
@@ -60,8 +60,8 @@ class Truths(NamedTuple):
 
 def answers_of(places: Grid, question: Question) -> np.ndarray:
     """[n_rows] ranks of the answers to a field, NaN where there is none."""
-    rank: dict[Any, float] = {code: float(place) for place, code in enumerate(codes_of(question))}
-    return places.ranks(question.key, rank)
+    found = places.ranks(question)
+    return np.where(found == ABSTAINED, np.nan, found)
 
 
 def truths(table: JudgementTable, places: Grid, codebook: Codebook, answers: np.ndarray) -> Truths:
