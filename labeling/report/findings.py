@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from labeling.bootstrap import BootstrapConfig
 from labeling.codebook import Codebook
 from labeling.judgement_table import JudgementTable
@@ -39,6 +41,7 @@ def without_sweeps() -> Iterator[None]:
             gc.enable()
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # small products all: a second thread doubles the time of both
 @without_sweeps()
 def findings(table: JudgementTable, cfg: ReportConfig, study: Study, software: str) -> dict[str, Any]:
     """The report.

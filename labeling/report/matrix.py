@@ -133,7 +133,7 @@ class Grid:
         is_given = np.asarray([one is not None and isinstance(one, kind) for one in found], bool)
         items, item = np.unique(self.item[is_given], return_inverse=True)
         raters, rater = np.unique(self.rater[is_given], return_inverse=True)
-        rows = [self.rows[place] for place in np.flatnonzero(is_given)]
+        rows = [self.rows[place] for place in np.flatnonzero(is_given).tolist()]
         return Given(
             [one for one, kept in zip(found, is_given, strict=True) if kept],
             rows,

@@ -35,10 +35,10 @@ def rated_questions(codebook: Codebook) -> list[Question]:
 def retests(table: JudgementTable, codebook: Codebook, codebook_n: int, cfg: BootstrapConfig) -> list[Figures]:
     """Raters with themselves, on every field with categories: all pooled, and each."""
     rows = table.blind(codebook_n)
-    again = [row for row in rows if row.retest_of is not None]
-    repeated = {row.retest_of for row in again}
+    again = [(row.retest_of, row) for row in rows if row.retest_of is not None]
+    repeated = {item for item, _ in again}
     first = {(row.item_id, row.rater_id): row for row in rows if row.item_id in repeated}
-    pairs = [(first[row.retest_of, row.rater_id], row) for row in again if (row.retest_of, row.rater_id) in first]
+    pairs = [(first[item, row.rater_id], row) for item, row in again if (item, row.rater_id) in first]
     if not pairs:
         return []
     n_rated = Counter(row.pseudonym for row in rows if row.retest_of is None)

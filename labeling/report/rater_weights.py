@@ -65,12 +65,12 @@ def pairs(
 ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """By rater, the answers to items that came twice: at first, and again."""
     rank = {code: n for n, code in enumerate(codes_of(question))}
-    again = [row for row in rows if row.retest_of]
-    repeated = {row.retest_of for row in again}
+    again = [(row.retest_of, row) for row in rows if row.retest_of]
+    repeated = {item for item, _ in again}
     first = {(row.item_id, row.pseudonym): row for row in rows if row.item_id in repeated}
     found: dict[int, list[tuple[int, int]]] = {}
-    for row in again:
-        before = first.get((str(row.retest_of), row.pseudonym))
+    for item, row in again:
+        before = first.get((item, row.pseudonym))
         if before is None or row.pseudonym not in place:
             continue
         answers = (before.answers.get(question.key), row.answers.get(question.key))
