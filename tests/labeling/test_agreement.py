@@ -361,3 +361,10 @@ def test_a_table_without_items_or_with_one_rater_is_refused():
         agreement(np.zeros((3, 1)), categories(2))
     with pytest.raises(UserError, match="names 1 categories"):
         categories(["yes"])
+
+
+def test_coefficients_alone_are_the_same_coefficients():
+    ratings = simulated(np.random.default_rng(4), 40, 3, (0.5, 0.5), 0.6, 0.1)
+    whole, brief = (agreement(ratings, categories(2), FEW, is_brief=is_brief) for is_brief in (False, True))
+    assert brief.coefficients == whole.coefficients
+    assert (brief.categories, brief.pairs, brief.analytic) == ((), (), {})

@@ -81,6 +81,13 @@ def test_bootstrap_and_asymptotic_intervals_are_near_each_other():
     assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=0.015)
 
 
+def test_the_tables_of_all_pairs_are_those_of_each():
+    ratings = simulated(np.random.default_rng(3), 50, 4, (0.2, 0.3, 0.5), 0.6, 0.2)
+    for one in all_pairs(ratings, categories(3)):
+        table = pair_table(ratings[:, int(one.first)], ratings[:, int(one.second)], LEVELS)
+        assert np.array_equal(one.table, table)
+
+
 def test_kappa_of_free_numbers_is_refused():
     with pytest.raises(UserError, match="a field that allows any number"):
         all_pairs(np.zeros((3, 2)), numbers("interval"))
