@@ -57,4 +57,4 @@ def moment(timestamp: str) -> datetime:
     """
     if not TIME.fullmatch(timestamp):
         raise ValueError("a time in another form than YYYY-MM-DDTHH:MM:SS.ffffffZ")
-    return datetime.strptime(timestamp, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    return datetime.fromisoformat(timestamp)

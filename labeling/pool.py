@@ -8,7 +8,8 @@ as well be built for each choice.
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -20,8 +21,7 @@ STRATA: tuple[Stratum, ...] = ("calibration", "retest", "gold", "irr_fixed", "ad
 Index = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One item of a round, as the queue sees it."""
 
     item_id: str
@@ -146,8 +146,9 @@ def index(keys: Iterable[Iterable[str]]) -> Index:
     return {key: np.asarray(places) for key, places in found.items()}
 
 
+@lru_cache(maxsize=1 << 16)
 def code_of(text: str) -> int:
-    """64 bits of a text's hash, the same on every machine."""
+    """64 bits of a text's hash, the same on every machine; a queue asks for the same items again and again."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 

@@ -298,5 +298,5 @@ def unlock_item(conn: Connection, actor: Actor, item_id: str, reason: str) -> No
     conn.execute(update(item).where(item.c.id == item_id).values(state="adjudicated" if is_decided else "rated"))
     if not is_decided:
         codebook = projects.codebook_of(conn, found.codebook_version_id).codebook
-        standing.refresh(conn, item_id, found, codebook)
+        standing.refresh(conn, standing.item_of(conn, item_id), found, codebook)
     audit.append(conn, found.project_id, actor, "item_unlocked", f"item:{item_id}", detail={"reason": reason})

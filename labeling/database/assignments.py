@@ -8,29 +8,34 @@ other row it takes only where nobody holds it (SKIP LOCKED). So no two wait for 
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from labeling import policy
 from labeling.database import audit, candidates, projects, standing
+from labeling.database.candidates import Seat
 from labeling.database.errors import Conflict, NotAllowed, NotFound
+from labeling.database.prepared import Prepared
 from labeling.database.rounds import Round, round_of
 from labeling.database.schema import (
+    IS_FREE,
+    IS_HELD,
     assignment,
     draft,
     evidence_snapshot,
     item,
     judgement,
     round_,
-    round_rater,
 )
 from labeling.database.skills import SKILL, skills_of
 from labeling.database.transaction import PROGRAM, Actor, now
 from labeling.identifiers import canonical, moment, new_id, timestamp
+from labeling.pool import Candidate
 from sae.errors import UserError
 
 SKIP_REASONS = ("outside_expertise", "evidence_insufficient", "display_problem", "possible_phi", "conflict_of_interest")
@@ -93,6 +98,40 @@ class Task:
     """By this rater in this round."""
 
 
+# Statements are built once: building one takes several times as long as running it.
+
+FIELDS = tuple(Assignment.__dataclass_fields__)
+WHOLE = select(*(assignment.c[name] for name in FIELDS))
+THIS = assignment.c.id == bindparam("assignment")
+OWN, OWN_LOCKED = Prepared(WHOLE.where(THIS)), Prepared(WHOLE.where(THIS).with_for_update())
+MINE = (assignment.c.rater_id == bindparam("rater"), assignment.c.round_id == bindparam("round"))
+HELD = Prepared(WHOLE.where(*MINE, assignment.c.lease_until > ""))
+"""Compared, and in no order: else SQLite goes through all that the rater ever had."""
+CHANGE = Prepared(update(assignment).where(THIS))
+LOST = Prepared(
+    select(assignment.c.id, assignment.c.item_id)
+    .join(item, item.c.id == assignment.c.item_id)
+    .where(*MINE, assignment.c.state == bindparam("state"), IS_FREE)
+    .order_by(assignment.c.id)
+    .limit(1)
+)
+EVERY_OVER = (
+    select(assignment.c.id, assignment.c.item_id, assignment.c.round_id, assignment.c.state)
+    .where(assignment.c.lease_until < bindparam("now"))
+    .order_by(assignment.c.id)
+    .with_for_update(skip_locked=True)
+)
+OVER, OVER_HERE = Prepared(EVERY_OVER), Prepared(EVERY_OVER.where(assignment.c.round_id == bindparam("round")))
+FREE_ITEM = Prepared(select(item).where(item.c.id == bindparam("item"), IS_FREE).with_for_update(skip_locked=True))
+TAKEN = Prepared(select(assignment.c.slot).where(assignment.c.item_id == bindparam("item"), IS_HELD))
+GIVE = {
+    name: Prepared(kind.insert(assignment).on_conflict_do_nothing().returning(assignment.c.id))
+    for name, kind in (("postgresql", postgresql), ("sqlite", sqlite))
+}
+"""By the database's kind."""
+DROP_DRAFT = Prepared(delete(draft).where(draft.c.assignment_id == bindparam("assignment")))
+
+
 def next_assignment(conn: Connection, actor: Actor, round_id: str) -> Assignment | Empty:
     """The rater's next item: the one they have open, or a new one.
 
@@ -102,33 +141,46 @@ def next_assignment(conn: Connection, actor: Actor, round_id: str) -> Assignment
     rater_id = rater_of(actor)
     found = round_of(conn, round_id)
     expire_leases(conn, round_id)
-    if (obstacle := obstacle_of(conn, found, rater_id)) is not None:
+    seat = candidates.seat_of(conn, found, rater_id)
+    if seat is None:
+        raise NotAllowed("You are no rater of this round, expected one of them. Ask the lead to add you.")
+    if (obstacle := obstacle_of(found, seat)) is not None:
         return obstacle
     if (held := open_of(conn, round_id, rater_id)) is not None:
         return prolong(conn, found, held)
-    if (returned := take_back(conn, found, rater_id, ("expired",))) is not None:
+    if (returned := take_back(conn, found, rater_id, "expired")) is not None:
         return returned
-    if (given := chosen(conn, found, rater_id)) is not None:
+    if (given := chosen(conn, found, seat)) is not None:
         return given
-    return take_back(conn, found, rater_id, ("released",)) or nothing_left(conn, found, rater_id)
+    return take_back(conn, found, rater_id, "released") or nothing_left(conn, found, rater_id)
 
 
-def chosen(conn: Connection, found: Round, rater_id: str) -> Assignment | None:
+def chosen(conn: Connection, found: Round, seat: Seat) -> Assignment | None:
     """The policy's choice among the candidates, or its next one where another rater was faster."""
     book = projects.codebook_of(conn, found.codebook_version_id).codebook
     categories = [category.code for category in book.question(book.primary).categories]
-    history = candidates.history_of(conn, found.id, rater_id, found.settings.queue.family_gap)
-    skills = skills_of(conn, found.project_id, [rater_id], book.primary)
-    rater = candidates.rater_of(rater_id, len(categories), skills.get(rater_id, SKILL))
-    for fit in candidates.candidates_of(conn, found, rater_id, categories):
+    queue, cursors = found.settings.queue, json.loads(seat.written)
+    history = candidates.history_of(conn, found, seat, cursors)
+    for fit in candidates.candidates_of(conn, found, seat, categories, cursors):
+        skill = skill_for(conn, found, seat.rater_id, book.primary, fit)
+        rater = candidates.rater_of(seat.rater_id, len(categories), skill)
         while fit:
-            choice = policy.choose(fit, rater, history, found.settings.queue, found.seed)
+            choice = policy.choose(fit, rater, history, queue, found.seed)
             if isinstance(choice, policy.Empty):
                 break
-            if (given := give(conn, found, rater_id, choice)) is not None:
+            if (given := give(conn, found, seat.rater_id, choice)) is not None:
+                candidates.keep(conn, found.id, seat, {**cursors, "n_served": history.n_served + 1})
                 return given
             fit = [candidate for candidate in fit if candidate.item_id != choice.item_id]  # noqa: PLW2901 - the rest of it
+    candidates.keep(conn, found.id, seat, cursors)
     return None
+
+
+def skill_for(conn: Connection, found: Round, rater_id: str, primary: str, fit: Sequence[Candidate]) -> float:
+    """How often a rater is right; asked only where the policy weighs it, which is for adaptive items."""
+    if all(candidate.stratum != "adaptive" for candidate in fit):
+        return SKILL
+    return skills_of(conn, found.project_id, [rater_id], primary).get(rater_id, SKILL)
 
 
 def rater_of(actor: Actor) -> str:
@@ -138,22 +190,14 @@ def rater_of(actor: Actor) -> str:
     return actor.user_id
 
 
-def obstacle_of(conn: Connection, found: Round, rater_id: str) -> Empty | None:
+def obstacle_of(found: Round, seat: Seat) -> Empty | None:
     """Why a rater gets nothing from a round whatever it holds."""
-    query = select(round_rater.c.gate).where(round_rater.c.round_id == found.id, round_rater.c.user_id == rater_id)
-    if conn.execute(query).scalar_one_or_none() is None:
-        raise NotAllowed("You are no rater of this round, expected one of them. Ask the lead to add you.")
     if found.state != "open":
         return Empty(f"The round is {found.state}; the lead can say when it goes on.")
     if found.gate_round_id is not None:
-        gate = conn.execute(
-            select(round_rater.c.gate).where(
-                round_rater.c.round_id == found.gate_round_id, round_rater.c.user_id == rater_id
-            )
-        ).scalar_one_or_none()
-        if gate == "repeat":
+        if seat.gate_before == "repeat":
             return Empty("Your calibration is to be repeated; the lead will open another one.")
-        if gate != "passed":
+        if seat.gate_before != "passed":
             return Empty("The calibration round comes first; this one opens when you have passed it.")
     return None
 
@@ -161,11 +205,11 @@ def obstacle_of(conn: Connection, found: Round, rater_id: str) -> Empty | None:
 def nothing_left(conn: Connection, found: Round, rater_id: str) -> Empty:
     """Why a round holds nothing more for a rater."""
     free = conn.execute(
-        select(item.c.id).where(item.c.round_id == found.id, candidates.IS_FREE, item.c.only_for.is_(None)).limit(1)
+        select(item.c.id).where(item.c.round_id == found.id, IS_FREE, item.c.only_for.is_(None)).limit(1)
     ).first()
     retest = conn.execute(
         select(func.min(item.c.due_at)).where(
-            item.c.round_id == found.id, item.c.only_for == rater_id, item.c.due_at > now(conn), candidates.IS_FREE
+            item.c.round_id == found.id, item.c.only_for == rater_id, item.c.due_at > now(conn), IS_FREE
         )
     ).scalar_one()
     if retest is not None:
@@ -183,9 +227,7 @@ def nothing_left(conn: Connection, found: Round, rater_id: str) -> Empty:
 def give(conn: Connection, found: Round, rater_id: str, choice: policy.Choice) -> Assignment | None:
     """Gives an item to a rater, unless somebody was faster."""
     item_id = choice.item_id
-    row = conn.execute(
-        select(item).where(item.c.id == item_id, item.c.is_free == 1).with_for_update(skip_locked=True)
-    ).one_or_none()
+    row = FREE_ITEM.first(conn, {"item": item_id})
     slot = None if row is None else free_slot(conn, row)
     if row is None or slot is None:
         return None
@@ -201,30 +243,26 @@ def give(conn: Connection, found: Round, rater_id: str, choice: policy.Choice) -
         "lease_until": lease_end(conn, found),
         "version": 1,
         "reason": canonical({"sentence": choice.sentence, **choice.reason}),
+        "skip_reason": None,
         "created_at": now(conn),
     }
     if not insert_unless_taken(conn, values):
         return None
     is_free = row.n_held + 1 < row.slots
-    conn.execute(update(item).where(item.c.id == item_id).values(n_held=row.n_held + 1, is_free=int(is_free)))
+    standing.CHANGE.run(conn, {"item": item_id, "n_held": row.n_held + 1, "is_free": int(is_free)})
     detail = {"item": item_id, "snapshot": row.snapshot_sha256, "step": choice.step}
     audit.append(conn, found.project_id, Actor(rater_id), "evidence_shown", f"assignment:{values['id']}", detail=detail)
-    return assignment_of(conn, values["id"])
+    return Assignment(**{name: values[name] for name in FIELDS})
 
 
 def insert_unless_taken(conn: Connection, values: dict[str, Any]) -> bool:
     """Inserts an assignment; the constraints, not this code, are what keeps two raters from one slot."""
-    kind = postgresql if conn.dialect.name == "postgresql" else sqlite
-    statement = kind.insert(assignment).values(**values).on_conflict_do_nothing().returning(assignment.c.id)
-    return conn.execute(statement).first() is not None
+    return GIVE[conn.dialect.name].first(conn, values) is not None
 
 
 def free_slot(conn: Connection, row: Any) -> int | None:
     """The smallest slot of an item that nobody holds."""
-    query = select(assignment.c.slot).where(
-        assignment.c.item_id == row.id, assignment.c.state.in_(("open", "submitted"))
-    )
-    taken = set(conn.execute(query).scalars())
+    taken = {row.slot for row in TAKEN.rows(conn, {"item": row.id})}
     return next((slot for slot in range(1, row.slots + 1) if slot not in taken), None)
 
 
@@ -235,43 +273,27 @@ def lease_end(conn: Connection, found: Round) -> str:
 
 def open_of(conn: Connection, round_id: str, rater_id: str) -> Assignment | None:
     """What a rater has open in a round; a submission that they took back first."""
-    query = select(*(assignment.c[name] for name in Assignment.__dataclass_fields__)).where(
-        assignment.c.rater_id == rater_id, assignment.c.round_id == round_id, assignment.c.lease_until.is_not(None)
-    )
-    held = [Assignment(*row) for row in conn.execute(query.order_by(assignment.c.id))]
-    return min(held, key=lambda one: one.state == "open", default=None)
+    held = [Assignment(*row) for row in HELD.rows(conn, {"rater": rater_id, "round": round_id})]
+    return min(held, key=lambda one: (one.state == "open", one.id), default=None)
 
 
 def prolong(conn: Connection, found: Round, held: Assignment) -> Assignment:
     """The lease of an open item begins anew."""
-    conn.execute(update(assignment).where(assignment.c.id == held.id).values(lease_until=lease_end(conn, found)))
+    CHANGE.run(conn, {"assignment": held.id, "lease_until": lease_end(conn, found)})
     return assignment_of(conn, held.id)
 
 
-def take_back(conn: Connection, found: Round, rater_id: str, states: tuple[str, ...]) -> Assignment | None:
+def take_back(conn: Connection, found: Round, rater_id: str, state: str) -> Assignment | None:
     """Gives a rater what they had begun and lost, where its slot is still free."""
-    query = (
-        select(assignment.c.id, assignment.c.item_id)
-        .join(item, item.c.id == assignment.c.item_id)
-        .where(
-            assignment.c.rater_id == rater_id,
-            assignment.c.round_id == found.id,
-            assignment.c.state.in_(states),
-            item.c.is_free == 1,
-        )
-        .order_by(assignment.c.id)
-        .limit(1)
-    )
-    lost = conn.execute(query).one_or_none()
+    lost = LOST.first(conn, {"rater": rater_id, "round": found.id, "state": state})
     if lost is None:
         return None
-    query = select(item).where(item.c.id == lost.item_id, item.c.is_free == 1).with_for_update(skip_locked=True)
-    row = conn.execute(query).one_or_none()
+    row = FREE_ITEM.first(conn, {"item": lost.item_id})
     slot = None if row is None else free_slot(conn, row)
     if slot is None:
         return None
     values = {"state": "open", "slot": slot, "lease_until": lease_end(conn, found)}
-    conn.execute(update(assignment).where(assignment.c.id == lost.id).values(**values))
+    CHANGE.run(conn, {"assignment": lost.id, **values})
     standing.hold(conn, lost.item_id)
     audit.append(
         conn, found.project_id, Actor(rater_id), "evidence_shown", f"assignment:{lost.id}", detail={"again": True}
@@ -287,10 +309,7 @@ def assignment_of(
     Raises:
         NotFound: There is none, or it is somebody else's.
     """
-    query = select(*(assignment.c[name] for name in Assignment.__dataclass_fields__)).where(
-        assignment.c.id == assignment_id
-    )
-    row = conn.execute(query.with_for_update() if lock else query).one_or_none()
+    row = (OWN_LOCKED if lock else OWN).first(conn, {"assignment": assignment_id})
     if row is None or (actor is not None and row.rater_id != actor.user_id):
         raise NotFound("There is no such task of yours, expected one that was given to you. Ask for the next one.")
     return Assignment(*row)
@@ -432,7 +451,7 @@ def settle(conn: Connection, found: Assignment, round_row: Round, *, had_judgeme
     """Brings an item's counts up to date after an assignment ended."""
     if had_judgement:
         codebook = projects.codebook_of(conn, round_row.codebook_version_id).codebook
-        standing.refresh(conn, found.item_id, round_row, codebook)
+        standing.refresh(conn, standing.item_of(conn, found.item_id), round_row, codebook)
     else:
         standing.hold(conn, found.item_id)
 
@@ -467,20 +486,15 @@ def quarantine(conn: Connection, actor: Actor, project_id: str, item_id: str) ->
 
 def expire_leases(conn: Connection, round_id: str | None = None) -> int:
     """Frees the slots of items whose lease has ended; how many. Drafts stay, and a late submission is kept."""
-    query = (
-        select(assignment.c.id, assignment.c.item_id, assignment.c.round_id, assignment.c.state)
-        .where(assignment.c.lease_until < now(conn), *([assignment.c.round_id == round_id] if round_id else []))
-        .order_by(assignment.c.id)
-        .with_for_update(skip_locked=True)
-    )
     n_expired = 0
-    for row in conn.execute(query).all():
+    here = {} if round_id is None else {"round": round_id}
+    for row in (OVER_HERE if here else OVER).rows(conn, {"now": now(conn), **here}):
         locked = select(item.c.id).where(item.c.id == row.item_id).with_for_update(skip_locked=True)
         if conn.execute(locked).one_or_none() is None:
             continue
         is_open = row.state == "open"
         values = {"lease_until": None, "state": "expired"} if is_open else {"lease_until": None}
-        conn.execute(update(assignment).where(assignment.c.id == row.id).values(**values))
+        CHANGE.run(conn, {"assignment": row.id, **values})
         if is_open:
             n_expired += 1
             standing.hold(conn, row.item_id)
@@ -491,4 +505,4 @@ def expire_leases(conn: Connection, round_id: str | None = None) -> int:
 
 def drop_draft(conn: Connection, assignment_id: str) -> None:
     """A submitted form needs no draft."""
-    conn.execute(delete(draft).where(draft.c.assignment_id == assignment_id))
+    DROP_DRAFT.run(conn, {"assignment": assignment_id})

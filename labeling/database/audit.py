@@ -13,9 +13,10 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, insert, select, text
+from sqlalchemy import Connection, RowMapping, Table, bindparam, insert, select, text
 
 from labeling.database import schema
+from labeling.database.prepared import Prepared
 from labeling.database.transaction import Actor, Event, of
 from labeling.identifiers import canonical, sha256
 
@@ -81,7 +82,7 @@ def record(
         detail: See `append`.
     """
     whole = {column.name: row[column.name] for column in table.columns}
-    conn.execute(insert(table), whole)
+    INSERT[table.name].run(conn, whole)
     append(conn, project_id, actor, action, object_of(table, whole), after=whole, detail=detail)
 
 
@@ -101,6 +102,7 @@ PROVEN = (
     schema.imported,
 )
 """Tables whose every row has an event with its hash."""
+INSERT = {table.name: Prepared(insert(table)) for table in (*PROVEN, schema.audit_event)}
 
 
 def flush(conn: Connection) -> None:
@@ -112,30 +114,34 @@ def flush(conn: Connection) -> None:
     for project_id in sorted({event.project_id for event in events}):
         lock(conn, project_id)
         seq, previous = head(conn, project_id)
-        rows = []
         for event in events:
             if event.project_id == project_id:
                 seq += 1
                 row = row_of(event, seq, transaction.now, previous)
                 previous = row["hash"]
-                rows.append(row)
-        conn.execute(insert(schema.audit_event), rows)
+                INSERT[schema.audit_event.name].run(conn, row)
     events.clear()
+
+
+LOCK = Prepared(text("SELECT pg_advisory_xact_lock(:key)"))
 
 
 def lock(conn: Connection, project_id: str) -> None:
     """Keeps other transactions from the chain until this one ends; SQLite has but one writer anyway."""
     if conn.dialect.name == "postgresql":
         key = int.from_bytes(hashlib.sha256(f"audit {project_id}".encode()).digest()[:8], "big", signed=True)
-        conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        LOCK.run(conn, {"key": key})
+
+
+EVENT = schema.audit_event.c
+HEAD = Prepared(
+    select(EVENT.seq, EVENT.hash).where(EVENT.project_id == bindparam("chain")).order_by(EVENT.seq.desc()).limit(1)
+)
 
 
 def head(conn: Connection, project_id: str) -> tuple[int, str]:
     """Number and hash of a chain's last event."""
-    event = schema.audit_event.c
-    last = conn.execute(
-        select(event.seq, event.hash).where(event.project_id == project_id).order_by(event.seq.desc()).limit(1)
-    ).one_or_none()
+    last = HEAD.first(conn, {"chain": project_id})
     return (0, START) if last is None else (last.seq, last.hash)
 
 

@@ -4,17 +4,20 @@
    seed, and goes on from where they last were, so that a search need not pass what they have had.
 2. Items that are full, quarantined or decided stand in none of the indexes searched.
 3. Conflicts of interest are left out in the query itself.
+4. Queries are built once for each kind of search: building one takes longer than its answer.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Exists, Select, exists, func, select, update
+from sqlalchemy import Connection, Exists, Select, bindparam, exists, func, literal_column, select, update
 
 from labeling.database import roles
+from labeling.database.prepared import Prepared
 from labeling.database.rounds import Round
 from labeling.database.schema import IS_FREE, assignment, feature, item, round_rater, snapshot_document
 from labeling.database.skills import SKILL
@@ -24,6 +27,7 @@ from labeling.identifiers import canonical, moment
 from labeling.pool import Candidate
 
 LEAST_SKILL, MOST_SKILL = 0.51, 0.99
+Query = Select[*tuple[Any, ...]]
 WINDOW = 32
 """Items of a stratum among which the policy chooses."""
 
@@ -40,34 +44,62 @@ class Window(NamedTuple):
     """Where the next search may begin."""
 
 
+class Search(NamedTuple):
+    """Queries for a rater's items; which ones depends on what the rater shall not judge."""
+
+    retests: Prepared
+    """Their own items whose time has come once more."""
+    onward: Prepared
+    """The next items of a stratum after a place."""
+    again: Prepared
+    """Those from the beginning up to it."""
+    onward_begun: Prepared
+    """Likewise, those alone that have a judgement."""
+    again_begun: Prepared
+
+
+class Seat(NamedTuple):
+    """A rater's place in a round."""
+
+    rater_id: str
+    gate: str
+    written: str
+    """Where their searches were, as it is stored."""
+    gate_before: str | None
+    """How they stand in the calibration round that has to be passed first."""
+    has_bars: bool
+    """There are things that they shall not judge."""
+
+
 def candidates_of(
-    conn: Connection, round_: Round, rater_id: str, categories: Sequence[str]
+    conn: Connection, round_: Round, seat: Seat, categories: Sequence[str], cursors: dict[str, int]
 ) -> Iterator[list[Candidate]]:
     """Candidates, those that come first in the policy's order first: mostly the others are never looked for.
 
-    The rater's cursors are brought forward.
+    Args:
+        conn: Of `Database.write`.
+        round_: Where they rate.
+        seat: Whose.
+        categories: Of the primary field.
+        cursors: The rater's, which are brought forward.
     """
-    shape = shape_of(conn, round_.id)
-    written = conn.execute(
-        select(round_rater.c.cursors).where(round_rater.c.round_id == round_.id, round_rater.c.user_id == rater_id)
-    ).scalar_one()
-    cursors = json.loads(written)
-    fit = eligible(conn, round_, rater_id)
-    retests = [candidate_of(row, categories) for row in conn.execute(due_retests(conn, fit, rater_id))]
+    shape, rater_id = shape_of(conn, round_.id), seat.rater_id
+    bars = bars_of(conn, round_, rater_id) if seat.has_bars else {}
+    search = search_for(frozenset(bars), is_detection=round_.kind == "detection")
+    asked = {"round": round_.id, "rater": rater_id, "now": now(conn), **bars}
+    known = Posteriors(categories)
+    retests = [candidate_of(row, known) for row in search.retests.rows(conn, {**asked, "most": WINDOW})]
     for group in (FIRST, THEN):
         found = retests if group is FIRST else []
         for stratum in (one for one in group if one in shape.strata):
             start = cursors.get(stratum, first_place(round_.seed, rater_id, stratum, shape.last_place))
-            window = window_of(conn, fit.where(item.c.stratum == stratum), start, categories)
+            here = {**asked, "stratum": stratum}
+            window = window_of(conn, search.onward, search.again, {**here, "start": start}, known)
             cursors[stratum] = window.cursor
             found += window.candidates
             if stratum == "adaptive":
-                begun = fit.where(item.c.stratum == stratum, item.c.n_submitted > 0)
-                found += window_of(conn, begun, window.cursor, categories).candidates
-        if canonical(cursors) != written:
-            written = canonical(cursors)
-            key = (round_rater.c.round_id == round_.id, round_rater.c.user_id == rater_id)
-            conn.execute(update(round_rater).where(*key).values(cursors=written))
+                begun = {**here, "start": window.cursor}
+                found += window_of(conn, search.onward_begun, search.again_begun, begun, known).candidates
         yield list({candidate.item_id: candidate for candidate in found}.values())
 
 
@@ -85,11 +117,11 @@ SHAPES: dict[str, Shape] = {}
 def shape_of(conn: Connection, round_id: str) -> Shape:
     """Strata and places of a round's planned items, looked up once."""
     if round_id not in SHAPES:
-        query = select(item.c.stratum, func.max(item.c.place)).where(
-            item.c.round_id == round_id, item.c.place.is_not(None)
-        )
-        last = {row[0]: row[1] for row in conn.execute(query.group_by(item.c.stratum))}
-        SHAPES[round_id] = Shape(tuple(last), max(last.values(), default=0))
+        here = item.c.round_id == round_id
+        last_place = conn.execute(select(func.max(item.c.place)).where(here)).scalar_one()
+        first = {one: select(item.c.id).where(here, item.c.stratum == one).limit(1) for one in (*FIRST, *THEN)}
+        strata = tuple(one for one, query in first.items() if conn.execute(query).first() is not None)
+        SHAPES[round_id] = Shape(strata, last_place or 0)
     return SHAPES[round_id]
 
 
@@ -99,95 +131,150 @@ def first_place(seed: int, rater_id: str, stratum: str, last_place: int) -> int:
     return int.from_bytes(digest[:8], "big") % (last_place + 1)
 
 
-def eligible(conn: Connection, round_: Round, rater_id: str) -> Select[*tuple[Any, ...]]:
-    """Items with a free slot that this rater has not had in this round and may judge."""
+def bars_of(conn: Connection, round_: Round, rater_id: str) -> dict[str, list[Any]]:
+    """What a rater shall not judge, by kind of rule."""
+    bars: dict[str, list[Any]] = {}
+    for rule in roles.coi_rules(conn, round_.project_id, rater_id):
+        bars.setdefault(rule.kind, []).append(int(rule.value) if rule.kind == "document" else rule.value)
+    return bars
+
+
+@cache
+def search_for(kinds: frozenset[str], *, is_detection: bool) -> Search:
+    """The queries of a rater who has rules of some kinds."""
+    fit = eligible(kinds, is_detection=is_detection)
+    due = fit.where(item.c.only_for == bindparam("rater"), item.c.due_at <= bindparam("now")).order_by(item.c.due_at)
+    planned = fit.where(item.c.only_for.is_(None), item.c.stratum == bindparam("stratum")).order_by(item.c.place)
+    onward, again = planned.where(item.c.place > bindparam("start")), planned.where(item.c.place <= bindparam("start"))
+    is_begun = item.c.n_submitted > literal_column("0")  # written out, as `IS_FREE` is
+    every = (due, onward, again, onward.where(is_begun), again.where(is_begun))
+    return Search(*(Prepared(query.limit(bindparam("most"))) for query in every))
+
+
+def eligible(kinds: frozenset[str], *, is_detection: bool) -> Query:
+    """Items with a free slot that a rater has not had in a round and may judge."""
     had = exists().where(
-        assignment.c.item_id == item.c.id, assignment.c.rater_id == rater_id, assignment.c.round_id == round_.id
+        assignment.c.item_id == item.c.id,
+        assignment.c.rater_id == bindparam("rater"),
+        assignment.c.round_id == bindparam("round"),
     )
     query = (
         select(
-            item.c.id, item.c.stratum, item.c.state, item.c.place, item.c.n_submitted, item.c.slots, item.c.detail,
-            item.c.n_held, feature.c.family,
+            item.c.id, item.c.stratum, feature.c.family, item.c.n_submitted, item.c.n_held, item.c.slots, item.c.detail,
+            item.c.place,
         )
         .join(feature, feature.c.id == item.c.feature_id)
-        .where(item.c.round_id == round_.id, IS_FREE, ~had)
+        .where(item.c.round_id == bindparam("round"), IS_FREE, ~had)
     )  # fmt: skip
-    if round_.kind == "detection":
-        query = query.where(~has_had(rater_id))
-    by_kind: dict[str, list[str]] = {}
-    for rule in roles.coi_rules(conn, round_.project_id, rater_id):
-        by_kind.setdefault(rule.kind, []).append(rule.value)
+    if is_detection:
+        query = query.where(~has_had())
     for kind, column in (("item", item.c.id), ("feature", feature.c.id), ("sae", feature.c.sae_ref_id)):
-        if kind in by_kind:
-            query = query.where(column.not_in(by_kind[kind]))
-    if documents := by_kind.get("document"):
+        if kind in kinds:
+            query = query.where(column.not_in(bindparam(kind, expanding=True)))
+    if "document" in kinds:
         shows = exists().where(
             snapshot_document.c.snapshot_sha256 == item.c.snapshot_sha256,
-            snapshot_document.c.document.in_([int(document) for document in documents]),
+            snapshot_document.c.document.in_(bindparam("document", expanding=True)),
         )
         query = query.where(~shows)
     return query
 
 
-def has_had(rater_id: str) -> Exists:
+def has_had() -> Exists:
     """Whether a rater has had an item's feature in any round."""
     other = item.alias("other")
     return exists().where(
         other.c.feature_id == item.c.feature_id,
         assignment.c.item_id == other.c.id,
-        assignment.c.rater_id == rater_id,
+        assignment.c.rater_id == bindparam("rater"),
     )
 
 
-def due_retests(conn: Connection, fit: Select[*tuple[Any, ...]], rater_id: str) -> Select[*tuple[Any, ...]]:
-    """The rater's own items whose time has come once more."""
-    return fit.where(item.c.only_for == rater_id, item.c.due_at <= now(conn)).order_by(item.c.due_at).limit(WINDOW)
-
-
-def window_of(conn: Connection, fit: Select[*tuple[Any, ...]], start: int, categories: Sequence[str]) -> Window:
+def window_of(
+    conn: Connection, onward: Prepared, again: Prepared, asked: dict[str, Any], known: "Posteriors"
+) -> Window:
     """The next items from a place on, round to the beginning where there are too few."""
-    query = fit.where(item.c.only_for.is_(None)).order_by(item.c.place)
-    rows = list(conn.execute(query.where(item.c.place > start).limit(WINDOW)))
+    rows = onward.rows(conn, {**asked, "most": WINDOW})
     first = rows[0].place - 1 if rows else 0
     if len(rows) < WINDOW:
-        rows += conn.execute(query.where(item.c.place <= start).limit(WINDOW - len(rows)))
-    return Window([candidate_of(row, categories) for row in rows], first)
+        rows += again.rows(conn, {**asked, "most": WINDOW - len(rows)})
+    return Window([candidate_of(row, known) for row in rows], first)
 
 
-def candidate_of(row: Any, categories: Sequence[str]) -> Candidate:
+class Posteriors:
+    """What is known of items before a rater answers."""
+
+    def __init__(self, categories: Sequence[str]) -> None:
+        self.categories = categories
+        self.flat = (1 / len(categories),) * len(categories)
+        """Of an item that nobody has judged."""
+
+    def of(self, detail: str, n_submitted: int) -> tuple[float, ...]:
+        """By category, as an item's last judgement left it."""
+        known = json.loads(detail).get("distribution") if n_submitted else None
+        return tuple(known.get(category, 0.0) for category in self.categories) if known else self.flat
+
+
+def candidate_of(row: Any, known: Posteriors) -> Candidate:
     """A row of `eligible`, for the policy; to it a detection task is one of many that are rated once."""
-    known = json.loads(row.detail).get("distribution", {}) if row.n_submitted else {}
-    posterior = tuple(known.get(category, 0.0) for category in categories) if known else flat(len(categories))
+    item_id, stratum, family, n_submitted, n_held, slots, detail, _ = row
     return Candidate(
-        item_id=row.id,
-        stratum="single" if row.stratum == "detection" else row.stratum,
-        family=row.family,
-        posterior=posterior,
-        n_judgements=row.n_submitted,
-        n_open=row.n_held - row.n_submitted,
-        slots=row.slots,
+        item_id=item_id,
+        stratum="single" if stratum == "detection" else stratum,
+        family=family,
+        posterior=known.of(detail, n_submitted),
+        n_judgements=n_submitted,
+        n_open=n_held - n_submitted,
+        slots=slots,
     )
 
 
-def flat(n: int) -> tuple[float, ...]:
-    """What is known of an item that nobody has judged."""
-    return (1 / n,) * n
+BEFORE = round_rater.alias("before")
+SEAT = Prepared(
+    select(round_rater.c.gate, round_rater.c.cursors, BEFORE.c.gate, roles.RULES.exists())
+    .outerjoin(BEFORE, (BEFORE.c.round_id == bindparam("gate_round")) & (BEFORE.c.user_id == round_rater.c.user_id))
+    .where(round_rater.c.round_id == bindparam("round"), round_rater.c.user_id == bindparam("rater"))
+)
+MINE = (assignment.c.rater_id == bindparam("rater"), assignment.c.round_id == bindparam("round"))
+RECENT = Prepared(
+    select(item.c.id, feature.c.family, item.c.stratum)
+    .select_from(assignment)
+    .join(item, item.c.id == assignment.c.item_id)
+    .join(feature, feature.c.id == item.c.feature_id)
+    .where(*MINE)
+    .order_by(assignment.c.id.desc())
+    .limit(bindparam("most"))
+)
+N_SERVED = Prepared(select(func.count()).where(*MINE))
+KEEP = Prepared(
+    update(round_rater).where(round_rater.c.round_id == bindparam("round"), round_rater.c.user_id == bindparam("rater"))
+)
 
 
-def history_of(conn: Connection, round_id: str, rater_id: str, gap: int) -> History:
-    """What a rater was given in a round: how much, and the last items, newest last."""
-    mine = (assignment.c.rater_id == rater_id, assignment.c.round_id == round_id)
-    query = (
-        select(item.c.id, feature.c.family, item.c.stratum)
-        .select_from(assignment)
-        .join(item, item.c.id == assignment.c.item_id)
-        .join(feature, feature.c.id == item.c.feature_id)
-        .where(*mine)
-        .order_by(assignment.c.id.desc())
-        .limit(max(gap, 1))
-    )
-    recent = tuple(Served(*row) for row in conn.execute(query))[::-1]
-    n_served = conn.execute(select(func.count()).where(*mine)).scalar_one()
+def seat_of(conn: Connection, round_: Round, rater_id: str) -> Seat | None:
+    """A rater's place in a round, if they have one."""
+    asked = {"round": round_.id, "rater": rater_id, "gate_round": round_.gate_round_id}
+    asked |= {"project": round_.project_id, "user": rater_id}
+    row = SEAT.first(conn, asked)
+    return None if row is None else Seat(rater_id, *row)
+
+
+def keep(conn: Connection, round_id: str, seat: Seat, cursors: dict[str, int]) -> None:
+    """Writes down where a rater's searches are now."""
+    written = canonical(cursors)
+    if written != seat.written:
+        KEEP.run(conn, {"round": round_id, "rater": seat.rater_id, "cursors": written})
+
+
+def history_of(conn: Connection, round_: Round, seat: Seat, cursors: dict[str, int]) -> History:
+    """What a rater was given in a round: how much, and the last items, newest last.
+
+    How much is counted only where it was never written down.
+    """
+    mine = {"round": round_.id, "rater": seat.rater_id}
+    n_served = cursors["n_served"] if "n_served" in cursors else N_SERVED.first(conn, mine)[0]
+    rows = RECENT.rows(conn, {**mine, "most": max(round_.settings.queue.family_gap, 1)})
+    recent = tuple(Served(*row) for row in rows)[::-1]
     return History(recent=recent, n_served=n_served, today=moment(now(conn)).toordinal())
 
 

@@ -7,11 +7,12 @@ import secrets
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from labeling.codebook import Codebook
 from labeling.database import audit, roles
 from labeling.database.errors import NotFound
+from labeling.database.prepared import Prepared
 from labeling.database.schema import codebook_version, item, project, round_
 from labeling.database.transaction import Actor, now
 from labeling.identifiers import canonical, new_id
@@ -145,16 +146,23 @@ def flag_stale(conn: Connection, project_id: str) -> int:
     return conn.execute(flag.where(is_asked)).rowcount
 
 
+CODEBOOK = Prepared(select(codebook_version).where(codebook_version.c.id == bindparam("version")))
+VERSIONS: dict[str, CodebookVersion] = {}
+"""By id: a published version never changes, so that it is read once."""
+
+
 def codebook_of(conn: Connection, codebook_version_id: str) -> CodebookVersion:
     """A published codebook.
 
     Raises:
         NotFound: There is none of that id.
     """
-    row = conn.execute(select(codebook_version).where(codebook_version.c.id == codebook_version_id)).one_or_none()
-    if row is None:
-        raise NotFound("There is no such codebook, expected a published version. Choose one from the list.")
-    return version_of(row)
+    if codebook_version_id not in VERSIONS:
+        row = CODEBOOK.first(conn, {"version": codebook_version_id})
+        if row is None:
+            raise NotFound("There is no such codebook, expected a published version. Choose one from the list.")
+        VERSIONS[codebook_version_id] = version_of(row)
+    return VERSIONS[codebook_version_id]
 
 
 def codebooks(conn: Connection, project_id: str) -> list[CodebookVersion]:

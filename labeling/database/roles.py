@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple, get_args
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from labeling.database import audit
 from labeling.database.errors import NotAllowed
@@ -120,8 +120,13 @@ def add_coi_rule(
     audit.append(conn, project_id, actor, "coi_rule_added", f"user:{user_id}", after=row, detail={"kind": kind})
 
 
+RULES = (
+    select(*(coi_rule.c[name] for name in COIRule._fields))
+    .where(coi_rule.c.project_id == bindparam("project"), coi_rule.c.user_id == bindparam("user"))
+    .order_by(coi_rule.c.id)
+)
+
+
 def coi_rules(conn: Connection, project_id: str, user_id: str) -> list[COIRule]:
     """What a rater shall not judge."""
-    columns = [coi_rule.c[name] for name in COIRule._fields]
-    query = select(*columns).where(coi_rule.c.project_id == project_id, coi_rule.c.user_id == user_id)
-    return [COIRule(*row) for row in conn.execute(query.order_by(coi_rule.c.id))]
+    return [COIRule(*row) for row in conn.execute(RULES, {"project": project_id, "user": user_id})]

@@ -8,15 +8,17 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from random import Random
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, func, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
 
 from labeling.answers import validate_answers
 from labeling.database import audit, projects, roles
 from labeling.database.errors import NotAllowed, NotFound
+from labeling.database.prepared import Prepared
 from labeling.database.schema import (
     assignment,
     evidence_snapshot,
@@ -322,13 +324,16 @@ def add_snapshots(conn: Connection, snapshots: Sequence[Snapshot], feature_ids: 
         conn.execute(insert(snapshot_document), documents)
 
 
+ROUND = Prepared(select(round_).where(round_.c.id == bindparam("round")))
+
+
 def round_of(conn: Connection, round_id: str) -> Round:
     """A round.
 
     Raises:
         NotFound: There is none of that id.
     """
-    row = conn.execute(select(round_).where(round_.c.id == round_id)).one_or_none()
+    row = ROUND.first(conn, {"round": round_id})
     if row is None:
         raise NotFound("There is no such round, expected a known one. Choose one from the list.")
     return from_row(row)
@@ -362,6 +367,7 @@ def from_row(row: Any) -> Round:
     )  # fmt: skip
 
 
+@lru_cache(maxsize=64)
 def parsed(policy: str) -> RoundSettings:
     """The settings in a stored text."""
     return RoundSettings.model_validate(json.loads(policy))

@@ -161,6 +161,7 @@ coi_rule = Table(
     Column("reason", Text, nullable=False, server_default=""),
     Column("created_at", Time, nullable=False),
     one_of("kind", "feature", "document", "sae", "item"),
+    Index("ix_coi_rule_user", "user_id", "project_id"),
 )
 """What a rater shall not judge: a feature or item by id, evidence from a document (patient, site) by number, an SAE."""
 
@@ -252,7 +253,8 @@ round_rater = Table(
     Column("cursors", Text, nullable=False, server_default="{}"),
     one_of("gate", "none", "pending", "passed", "repeat"),
 )
-"""`cursors`: up to which place of each stratum the rater has been, so that a search begins there."""
+"""`cursors`: up to which place of each stratum the rater has been, so that a search begins there; and `n_served`, how
+many items the queue gave them, so that nobody need count."""
 
 item = Table(
     "item",
@@ -296,6 +298,10 @@ categories."""
 IS_FREE = literal_column("item.is_free") == literal_column("1")
 """Written out, since SQLite takes a partial index only where it reads the same words."""
 
+HELD_STATES = "state IN ('open', 'submitted')"
+KNOWN_STRATA = "stratum IN ('calibration', 'gold')"
+"""Of an assignment: the right answer may be known."""
+
 assignment = Table(
     "assignment",
     metadata,
@@ -320,16 +326,18 @@ assignment = Table(
         "round_id",
         "slot",
         unique=True,
-        sqlite_where=text("state IN ('open', 'submitted')"),
-        postgresql_where=text("state IN ('open', 'submitted')"),
+        sqlite_where=text(HELD_STATES),
+        postgresql_where=text(HELD_STATES),
     ),
     Index("ix_assignment_rater", "rater_id", "round_id", "state", "id"),
     Index("ix_assignment_last", "rater_id", "round_id", "submitted_at"),
     Index("ix_assignment_newest", "rater_id", "round_id", "id"),
+    Index("ix_assignment_known", "rater_id", sqlite_where=text(KNOWN_STRATA), postgresql_where=text(KNOWN_STRATA)),
     Index(
         "ix_assignment_held",
         "round_id",
         "rater_id",
+        "lease_until",
         sqlite_where=text("lease_until IS NOT NULL"),
         postgresql_where=text("lease_until IS NOT NULL"),
     ),
@@ -337,6 +345,11 @@ assignment = Table(
 """`stratum` is the item's, or `escalated` where the slot was added because the others disagreed: such a judgement must
 not enter an agreement figure. `lease_until` of a submitted one: until then the rater may put another revision in its
 place. A slot of an expired, skipped or released assignment is free again; a `surplus` one came late to a full item."""
+
+IS_KNOWN = text(f"assignment.{KNOWN_STRATA}")
+"""Written out, as `IS_FREE` is."""
+IS_HELD = text(f"assignment.{HELD_STATES}")
+"""Likewise: it takes a slot."""
 
 draft = Table(
     "draft",

@@ -8,14 +8,31 @@ from all judgements together.
 import json
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
-from labeling.database.schema import assignment, gold, item, judgement, judgement_label, round_
+from labeling.database.prepared import Prepared
+from labeling.database.schema import IS_KNOWN, assignment, gold, judgement, judgement_label, round_
 
 SKILL = 0.8
 """Probability that a rater is right, where nothing is known of them."""
 PRIOR = 10.0
 """Judgements that this is worth."""
+
+
+IS_JUDGED = (assignment.c.state == "submitted") | (assignment.c.state == "surplus")
+KNOWN = Prepared(
+    select(gold.c.body, judgement_label.c.value)
+    .select_from(assignment)
+    .join(gold, gold.c.item_id == assignment.c.item_id)
+    .join(round_, round_.c.id == assignment.c.round_id)
+    .join(judgement, (judgement.c.assignment_id == assignment.c.id) & (judgement.c.revision == 1))
+    .join(
+        judgement_label,
+        (judgement_label.c.judgement_id == judgement.c.id) & (judgement_label.c.key == bindparam("primary")),
+    )
+    .where(round_.c.project_id == bindparam("project"), IS_KNOWN, IS_JUDGED)
+    .where(assignment.c.rater_id == bindparam("rater"))
+)
 
 
 def skills_of(conn: Connection, project_id: str, rater_ids: Iterable[str], primary: str) -> dict[str, float]:
@@ -27,24 +44,11 @@ def skills_of(conn: Connection, project_id: str, rater_ids: Iterable[str], prima
         rater_ids: Who is asked about; those without a known answer are left out.
         primary: Key of the field.
     """
-    raters = sorted(set(rater_ids))
-    if not raters:
-        return {}
-    query = (
-        select(assignment.c.rater_id, gold.c.body, judgement_label.c.value)
-        .select_from(gold)
-        .join(item, item.c.id == gold.c.item_id)
-        .join(round_, round_.c.id == item.c.round_id)
-        .join(assignment, assignment.c.item_id == item.c.id)
-        .join(judgement, (judgement.c.assignment_id == assignment.c.id) & (judgement.c.revision == 1))
-        .join(judgement_label, (judgement_label.c.judgement_id == judgement.c.id) & (judgement_label.c.key == primary))
-        .where(round_.c.project_id == project_id, item.c.stratum.in_(("calibration", "gold")))
-        .where(assignment.c.rater_id.in_(raters), assignment.c.state.in_(("submitted", "surplus")))
-    )
-    n_right, n = dict.fromkeys(raters, 0), dict.fromkeys(raters, 0)
-    for rater, body, said in conn.execute(query):
-        known = json.loads(body).get(primary)
-        if known is not None:
-            n[rater] += 1
-            n_right[rater] += known == said
-    return {rater: (n_right[rater] + PRIOR * SKILL) / (n[rater] + PRIOR) for rater in raters if n[rater]}
+    skills = {}
+    for rater in sorted(set(rater_ids)):
+        rows = KNOWN.rows(conn, {"rater": rater, "project": project_id, "primary": primary})
+        answers = [(json.loads(body).get(primary), said) for body, said in rows]
+        is_right = [known == said for known, said in answers if known is not None]
+        if is_right:
+            skills[rater] = (sum(is_right) + PRIOR * SKILL) / (len(is_right) + PRIOR)
+    return skills

@@ -15,11 +15,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from labeling.codebook import CANNOT_JUDGE, Codebook
+from labeling.database.prepared import Prepared
 from labeling.database.rounds import Round
-from labeling.database.schema import assignment, item, judgement, judgement_label
+from labeling.database.schema import IS_HELD, assignment, item, judgement, judgement_label
 from labeling.database.skills import SKILL, skills_of
 from labeling.identifiers import canonical
 from labeling.round_settings import RoundSettings
@@ -101,10 +102,27 @@ def entropy_of(distribution: Mapping[str, float]) -> float:
     return -sum(p * math.log(p) for p in distribution.values() if p > 0)
 
 
-def refresh(conn: Connection, item_id: str, round_: Round, codebook: Codebook) -> Standing:
-    """Brings an item's counts, distribution and state up to date with its assignments and judgements."""
-    row = conn.execute(select(item).where(item.c.id == item_id)).one()
-    votes = votes_of(conn, item_id, codebook.primary)
+THIS = item.c.id == bindparam("item")
+ITEM, ITEM_LOCKED = Prepared(select(item).where(THIS)), Prepared(select(item).where(THIS).with_for_update())
+N_HELD = Prepared(select(func.count()).where(assignment.c.item_id == bindparam("item"), IS_HELD))
+CHANGE = Prepared(update(item).where(item.c.id == bindparam("item")))
+
+
+def item_of(conn: Connection, item_id: str) -> Any:
+    """An item's row, as it stands."""
+    return ITEM.first(conn, {"item": item_id})
+
+
+def refresh(conn: Connection, row: Any, round_: Round, codebook: Codebook) -> Standing:
+    """Brings an item's counts, distribution and state up to date with its assignments and judgements.
+
+    Args:
+        conn: Of `Database.write`.
+        row: The item as it stands.
+        round_: Its round.
+        codebook: The round's.
+    """
+    votes = votes_of(conn, row.id, codebook.primary)
     before = Standing(row.state, row.slots, row.n_extra)
     values: dict[str, Any] = {"n_held": votes.n_held, "n_submitted": votes.n_submitted}
     after = before
@@ -119,36 +137,38 @@ def refresh(conn: Connection, item_id: str, round_: Round, codebook: Codebook) -
     if row.state in MOVING:
         after = standing_of(row.stratum, before, votes.n_submitted, values.get("posterior", 0.0), round_.settings)
     is_free = after.state in ("open", "escalated") and votes.n_held < after.slots
-    conn.execute(update(item).where(item.c.id == item_id).values(**values, **after._asdict(), is_free=int(is_free)))
+    CHANGE.run(conn, {"item": row.id, **values, **after._asdict(), "is_free": int(is_free)})
     return after
 
 
 def hold(conn: Connection, item_id: str) -> None:
     """Recounts an item's taken slots, where no judgement was added."""
-    taken = select(func.count()).where(assignment.c.item_id == item_id, assignment.c.state.in_(("open", "submitted")))
-    n_held = conn.execute(taken).scalar_one()
-    row = conn.execute(select(item.c.state, item.c.slots).where(item.c.id == item_id)).one()
+    n_held = N_HELD.first(conn, {"item": item_id})[0]
+    row = item_of(conn, item_id)
     is_free = row.state in ("open", "escalated") and n_held < row.slots
-    conn.execute(update(item).where(item.c.id == item_id).values(n_held=n_held, is_free=int(is_free)))
+    CHANGE.run(conn, {"item": item_id, "n_held": n_held, "is_free": int(is_free)})
+
+
+SAID = Prepared(
+    select(assignment.c.id, assignment.c.state, assignment.c.rater_id, judgement_label.c.value)
+    .outerjoin(judgement, judgement.c.assignment_id == assignment.c.id)
+    .outerjoin(
+        judgement_label,
+        (judgement_label.c.judgement_id == judgement.c.id) & (judgement_label.c.key == bindparam("primary")),
+    )
+    .where(assignment.c.item_id == bindparam("item"))
+    .order_by(assignment.c.id, judgement.c.revision)
+)
 
 
 def votes_of(conn: Connection, item_id: str, primary: str) -> Votes:
     """The last revision of everybody's answer, late ones included; a skipped assignment says nothing."""
-    query = (
-        select(assignment.c.id, assignment.c.state, assignment.c.rater_id, judgement_label.c.value)
-        .outerjoin(judgement, judgement.c.assignment_id == assignment.c.id)
-        .outerjoin(
-            judgement_label, (judgement_label.c.judgement_id == judgement.c.id) & (judgement_label.c.key == primary)
-        )
-        .where(assignment.c.item_id == item_id)
-        .order_by(assignment.c.id, judgement.c.revision)
-    )
     states: dict[str, str] = {}
     answers: dict[str, str | None] = {}
-    for row in conn.execute(query):
-        states[row.id] = row.state
-        if row.state in ("submitted", "surplus"):
-            answers[row.rater_id] = row.value
+    for assignment_id, state, rater_id, value in SAID.rows(conn, {"item": item_id, "primary": primary}):
+        states[assignment_id] = state
+        if state in ("submitted", "surplus"):
+            answers[rater_id] = value
     counted = list(states.values())
     said = [(rater, value) for rater, value in answers.items() if value not in (None, CANNOT_JUDGE)]
     return Votes(

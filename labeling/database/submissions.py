@@ -6,16 +6,17 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from labeling.answers import labels_of, validate_answers
 from labeling.database import assignments, audit, calibration, detection, projects, standing
 from labeling.database.assignments import Assignment, assignment_of, refuse_version, state_of
 from labeling.database.errors import Conflict, NotAllowed, NotFound
+from labeling.database.prepared import Prepared
 from labeling.database.rounds import Round, round_of
 from labeling.database.schema import assignment, draft, evidence_snapshot, item, judgement, judgement_label
 from labeling.database.transaction import Actor, now
@@ -72,22 +73,32 @@ def revise(conn: Connection, actor: Actor, assignment_id: str, answers: Mapping[
     return store(conn, actor, assignment_id, answers, sent, is_revision=True)
 
 
+BEFORE = Prepared(
+    select(judgement).where(
+        (judgement.c.assignment_id == bindparam("assignment")) | (judgement.c.client_uuid == bindparam("name"))
+    )
+)
+LABEL = Prepared(insert(judgement_label))
+EVIDENCE = Prepared(select(evidence_snapshot.c.body).where(evidence_snapshot.c.sha256 == bindparam("snapshot")))
+
+
 def store(
     conn: Connection, actor: Actor, assignment_id: str, answers: Mapping[str, Any], sent: Sent, *, is_revision: bool
 ) -> Accepted:
     """One judgement with everything that follows from it."""
     found = assignment_of(conn, assignment_id, actor, lock=True)
-    place = conn.execute(select(item).where(item.c.id == found.item_id).with_for_update()).one()
+    place = standing.ITEM_LOCKED.first(conn, {"item": found.item_id})
     round_row = round_of(conn, found.round_id)
     version = projects.codebook_of(conn, round_row.codebook_version_id)
     body = checked(conn, answers, version.codebook, place)
-    if (known := known_answer(conn, sent.client_uuid, found, body)) is not None:
+    before = BEFORE.rows(conn, {"assignment": found.id, "name": named(sent.client_uuid)})
+    if (known := known_answer(before, sent.client_uuid, found, body)) is not None:
         return known
     refuse_version(found, sent.version)
     refuse_state(conn, found, place.state, round_row, is_revision=is_revision)
     is_late = found.state in ("expired", "released") or (found.state == "open" and is_over(conn, found))
     state, slot = state_and_slot(conn, found, place)
-    accepted = Accepted(new_id(), last_revision(conn, found.id) + 1, is_late, state == "surplus")
+    accepted = Accepted(new_id(), 1 + last_revision(before), is_late, state == "surplus")
     row = {
         "id": accepted.judgement_id,
         "assignment_id": found.id,
@@ -111,14 +122,13 @@ def store(
     }
     audit.record(conn, judgement, row, round_row.project_id, actor, "judgement_submitted", detail)
     labels = [] if place.stratum == "detection" else labels_of(version.codebook, body)
-    if labels:
-        rows = [{"judgement_id": row["id"], "key": key, "value": value} for key, value in labels]
-        conn.execute(insert(judgement_label), rows)
+    for key, value in labels:
+        LABEL.run(conn, {"judgement_id": row["id"], "key": key, "value": value})
     values = {"state": state, "slot": slot, "lease_until": None, "version": found.version + 1}
     first = {"submitted_at": now(conn)} if accepted.revision == 1 else {}
-    conn.execute(update(assignment).where(assignment.c.id == found.id).values(**values, **first))
+    assignments.CHANGE.run(conn, {"assignment": found.id, **values, **first})
     assignments.drop_draft(conn, found.id)
-    standing.refresh(conn, found.item_id, round_row, version.codebook)
+    standing.refresh(conn, place, round_row, version.codebook)
     follow_up(conn, found, place, round_row, accepted)
     return accepted
 
@@ -127,19 +137,36 @@ def checked(conn: Connection, answers: Mapping[str, Any], codebook: Any, place: 
     """The answers in the form that is stored."""
     if place.stratum == "detection":
         return detection.validate_marks(answers, json.loads(place.detail))
-    body = conn.execute(select(evidence_snapshot.c.body).where(evidence_snapshot.c.sha256 == place.snapshot_sha256))
-    return validate_answers(codebook, answers, json.loads(body.scalar_one()))
+    if all(question.kind != "rationale" for question in codebook.questions):
+        return validate_answers(codebook, answers, {"contexts": []})  # nobody cites the evidence
+    body = EVIDENCE.first(conn, {"snapshot": place.snapshot_sha256}).body
+    return validate_answers(codebook, answers, json.loads(body))
 
 
-def known_answer(conn: Connection, client_uuid: str, found: Assignment, body: dict[str, Any]) -> Accepted | None:
+def named(client_uuid: str) -> str:
+    """The name that a request counts by.
+
+    Raises:
+        UserError: It has none.
+    """
+    if not client_uuid or len(client_uuid) > 36:
+        raise UserError("The request has no name of its own, expected a UUID. Reload the page and send it again.")
+    return client_uuid
+
+
+def known_answer(before: Sequence[Any], client_uuid: str, found: Assignment, body: dict[str, Any]) -> Accepted | None:
     """What was said to the same request before.
+
+    Args:
+        before: Judgements of the same assignment or of the same name.
+        client_uuid: The request's name.
+        found: The assignment.
+        body: The answers.
 
     Raises:
         Conflict: The same name was given to other answers.
     """
-    if not client_uuid or len(client_uuid) > 36:
-        raise UserError("The request has no name of its own, expected a UUID. Reload the page and send it again.")
-    row = conn.execute(select(judgement).where(judgement.c.client_uuid == client_uuid)).one_or_none()
+    row = next((row for row in before if row.client_uuid == client_uuid), None)
     if row is None:
         return None
     if row.assignment_id != found.id or row.body_sha256 != sha256(body):
@@ -179,10 +206,9 @@ def state_and_slot(conn: Connection, found: Assignment, place: Any) -> tuple[str
     return ("surplus", found.slot) if slot is None else ("submitted", slot)
 
 
-def last_revision(conn: Connection, assignment_id: str) -> int:
+def last_revision(before: Sequence[Any]) -> int:
     """The number of an assignment's last judgement, 0 for none."""
-    query = select(func.max(judgement.c.revision)).where(judgement.c.assignment_id == assignment_id)
-    return conn.execute(query).scalar_one() or 0
+    return max((row.revision for row in before), default=0)
 
 
 def follow_up(conn: Connection, found: Assignment, place: Any, round_row: Round, accepted: Accepted) -> None:

@@ -21,7 +21,7 @@ NEW = History()
 
 
 def item(item_id: str, stratum: str = "adaptive", **more: object) -> Candidate:
-    return replace(Candidate(item_id, "adaptive", item_id, EVEN), stratum=stratum, **more)  # type: ignore[arg-type]
+    return Candidate(item_id, "adaptive", item_id, EVEN)._replace(stratum=stratum, **more)  # type: ignore[arg-type]
 
 
 def served(found: Choice | Empty) -> str:

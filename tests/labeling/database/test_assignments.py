@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 from sqlalchemy import delete, exc, insert, select, update
 
-from labeling.database import assignments, calibration, roles, rounds, schema, submissions
+from labeling.database import assignments, calibration, roles, rounds, schema, skills, submissions
 from labeling.database.assignments import Empty, next_assignment, save_draft, skip, task_of
 from labeling.database.errors import Conflict, NotAllowed, NotFound
 from labeling.database.skills import skills_of
@@ -303,3 +303,30 @@ def test_a_refused_answer_leaves_nothing_behind(desk: Desk):
     assert "<script>" not in str(caught.value)
     assert len(rows(desk, schema.judgement)) == 0
     assert len(rows(desk, schema.audit_event)) == n_events
+
+
+def test_a_claim_searches_by_indexes_that_do_not_grow_with_what_the_rater_has_had(desk: Desk):
+    if desk.database.dialect != "sqlite":
+        pytest.skip("PostgreSQL plans by the size of its tables")
+    plans = []
+    with desk.database.read() as conn:
+        for one, names in ((assignments.HELD, ("rater", "round")), (skills.KNOWN, ("rater", "project", "primary"))):
+            text = one.compile(conn, dict.fromkeys(names, "x"))
+            found = conn.exec_driver_sql(
+                f"EXPLAIN QUERY PLAN {text.text}", tuple(text.filled(dict.fromkeys(names, "x")))
+            )
+            plans.append(" ".join(row[3] for row in found))
+    assert "ix_assignment_held (round_id=? AND rater_id=? AND lease_until>?)" in plans[0]
+    assert "ix_assignment_known (rater_id=?)" in plans[1]
+
+
+def test_how_much_a_rater_was_given_is_written_down_and_counted_where_it_is_not(desk: Desk):
+    opened = desk.open_round(plan(4))
+    rater = desk.raters[0]
+    for n in range(4):
+        held = desk.next(rater, opened.id)
+        assert json.loads(held.reason)["n_served"] == n
+        desk.submit(held)
+        if n == 1:  # as an older version left it
+            with desk.database.write() as conn:
+                conn.execute(update(schema.round_rater).values(cursors="{}"))

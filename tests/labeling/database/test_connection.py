@@ -13,9 +13,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import select
 
 from clinlens import serve
-from labeling.database import connection, dump, integrity, migrations, schema, sqlite_file
+from labeling.database import connection, dump, integrity, migration, migrations, schema, sqlite_file
 from labeling.database.clock import Clock
 from labeling.database.connection import Database
+from labeling.database.migrations import HEAD
 from sae.errors import UserError
 from tests.labeling.desk import Desk, Wall, plan
 
@@ -66,7 +67,7 @@ def test_the_backup_before_a_migration_is_the_whole_database(database: Database,
 
 
 NEXT = """from alembic import op
-revision, down_revision = "0002", "0001"
+revision, down_revision = "9999", "HEAD"
 def upgrade():
     op.execute("ALTER TABLE round ADD COLUMN colour TEXT DEFAULT 'none'")
 """
@@ -78,20 +79,31 @@ def test_an_older_database_is_migrated_after_a_backup_and_keeps_every_judgement(
         desk.submit(desk.next(desk.raters[0], desk.open_round(plan(1)).id))
     newer = sqlite.parent / "newer"
     shutil.copytree(Path(migrations.__file__).parent, newer, ignore=shutil.ignore_patterns("__pycache__"))
-    (newer / "versions" / "0002_next.py").write_text(NEXT)
+    (newer / "versions" / "9999_next.py").write_text(NEXT.replace("HEAD", HEAD))
     monkeypatch.setattr(migrations, "__file__", str(newer / "__init__.py"))
     for module in (migrations, connection):
-        monkeypatch.setattr(module, "HEAD", "0002")
+        monkeypatch.setattr(module, "HEAD", "9999")
     with Database.open(sqlite) as database, database.read() as conn:
-        assert database.version() == "0002"
+        assert database.version() == "9999"
         assert conn.exec_driver_sql("SELECT colour FROM round").scalar() == "none"
         assert conn.execute(select(schema.judgement)).one()
         assert integrity.verify(conn) == []
-    (kept,) = [one for one in sqlite.parent.iterdir() if "0001" in one.name]
+    (kept,) = [one for one in sqlite.parent.iterdir() if HEAD in one.name]
     monkeypatch.undo()
     with Database.open(kept) as found, found.read() as conn:
-        assert found.version() == "0001"
+        assert found.version() == HEAD
         assert conn.execute(select(schema.judgement)).one()
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: Path):
+    first = Database(connection.url_of(tmp_path / "first.db"), Clock())
+    with first.engine.connect().execution_options(is_write=True) as conn, conn.begin():
+        migration.upgrade(conn, "0001")
+    first.close()
+    with Database.open(tmp_path / "first.db") as database:
+        assert database.version() == HEAD
+        desk = Desk.of(database)
+        desk.submit(desk.next(desk.raters[0], desk.open_round(plan(1)).id))
 
 
 def test_two_processes_cannot_write_one_file_but_both_can_read(sqlite: Path):
