@@ -39,7 +39,7 @@ def attend(database: Database, client: socket.socket) -> None:
 def answer(database: Database, asked: dict[str, Any]) -> dict[str, Any]:
     """Submits what came, if anything, and gives the next item; what is answered is committed."""
     actor, accepted = Actor(asked["rater"]), None
-    with database.write() as conn:
+    with database.write(is_brief=True) as conn:
         if asked.get("assignment"):
             sent = Sent(asked["uuid"], asked["version"])
             accepted = submissions.submit(conn, actor, asked["assignment"], asked["answers"], sent).judgement_id

@@ -1,7 +1,8 @@
 """Opening the database of judgements, and its transactions.
 
 - SQLite, the default: one process writes, one transaction at a time (a lock within the process, `BEGIN IMMEDIATE`
-  below it), readers never wait (WAL), and what is acknowledged survives a loss of power (`synchronous=FULL`).
+  below it), readers never wait (WAL), and what is acknowledged survives a loss of power (`synchronous=FULL`). Brief
+  transactions that wait for each other share a commit (`labeling.database.shared_commit`).
 - PostgreSQL, by URL: where several servers write, or a hospital's own database is required.
 
     with database.write() as conn:
@@ -10,9 +11,8 @@
 `read` and `write` give SQLAlchemy connections; the functions beside this file take them.
 """
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 from labeling.database import audit
 from labeling.database.clock import Clock, utc_now
 from labeling.database.migrations import HEAD
+from labeling.database.shared_commit import SharedCommit
 from labeling.database.sqlite_file import WriteLock, private, refuse_network
 from labeling.database.transaction import PROGRAM, Event, Transaction
 from sae.errors import UserError
@@ -41,8 +42,8 @@ class Database:
         self.engine = new_engine(url)
         self.dialect = self.engine.dialect.name
         self.path = Path(self.engine.url.database or "") if self.dialect == "sqlite" else None
-        self.turn = threading.Lock()
         self.file_lock = WriteLock(self.path) if self.path else None
+        self.shared = SharedCommit(self.engine, self.hold)
 
     @classmethod
     def open(
@@ -107,16 +108,19 @@ class Database:
             yield conn
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One transaction; at the end of the block it is on disk, with its audit, or nothing of it is."""
-        with said_plainly(self.url), self.turn if self.path else nullcontext():
-            self.hold()
-            with self.engine.connect().execution_options(is_write=True) as conn, conn.begin():
-                conn.info["transaction"] = Transaction(self.now(), [])
-                yield conn
-                transaction = conn.info["transaction"]
-                transaction.after_events = [jump_event(seconds) for seconds in self.clock.take_jumps()]
-                audit.flush(conn)
+    def write(self, *, is_brief: bool = False) -> Iterator[Connection]:
+        """One transaction; at the end of the block it is on disk, with its audit, or nothing of it is.
+
+        Args:
+            is_brief: It takes milliseconds: SQLite may bring it to the disk together with others that wait.
+        """
+        begun = self.shared.transaction(is_brief=is_brief) if self.path else self.engine.begin()
+        with said_plainly(self.url), begun as conn:
+            conn.info["transaction"] = Transaction(self.now(), [])
+            yield conn
+            transaction = conn.info["transaction"]
+            transaction.after_events = [jump_event(seconds) for seconds in self.clock.take_jumps()]
+            audit.flush(conn)
 
     def close(self) -> None:
         """Closes every connection and gives up the right to write."""

@@ -79,7 +79,7 @@ class NoteBody(Settings, frozen=True):
 @pages.post("/rounds/{round_id}/next")
 def go_to_next(visit: Rater, request: Request, round_id: str) -> Response:
     """The next item's page, or why there is none."""
-    with visit.database.write() as conn:
+    with visit.database.write(is_brief=True) as conn:
         found = assignments.next_assignment(conn, visit.actor, round_id)
     if isinstance(found, assignments.Empty):
         return page(request, "nothing_left.html", reason=found.reason, round_id=round_id)
@@ -147,7 +147,7 @@ def marks_of(found: Opened, form: Any) -> dict[str, Any]:
 
 def store(visit: Visit, assignment_id: str, answers: dict[str, Any], sent: submissions.Sent) -> submissions.Accepted:
     """Stores answers: as the first ones, or as a revision of those submitted."""
-    with visit.database.write() as conn:
+    with visit.database.write(is_brief=True) as conn:
         found = assignments.assignment_of(conn, assignment_id, visit.actor)
         is_closed = (
             found.state in ("submitted", "surplus") and found.lease_until is None and sent.version == found.version
@@ -161,7 +161,7 @@ def skip_by_form(visit: Mine, request: Request, assignment_id: str) -> Response:
     """Skips without scripts."""
     form = request.state.form
     version = str(form.get("version", ""))
-    with visit.database.write() as conn:
+    with visit.database.write(is_brief=True) as conn:
         assignments.skip(
             conn,
             visit.actor,
@@ -176,7 +176,7 @@ def skip_by_form(visit: Mine, request: Request, assignment_id: str) -> Response:
 @api.post("/rounds/{round_id}/assignments")
 def next_by_program(visit: Rater, round_id: str) -> Next:
     """The task one has open, or the next one."""
-    with visit.database.write() as conn:
+    with visit.database.write(is_brief=True) as conn:
         found = assignments.next_assignment(conn, visit.actor, round_id)
     if isinstance(found, assignments.Empty):
         return Next(assignment=None, reason=found.reason)
@@ -194,7 +194,7 @@ def task_by_program(visit: Mine, assignment_id: str) -> TaskBody:
 def save_draft(visit: Mine, request: Request, assignment_id: str, draft: DraftBody) -> Saved:
     """Keeps answers so far."""
     version = version_of(request)
-    with visit.database.write() as conn:
+    with visit.database.write(is_brief=True) as conn:
         assignments.refuse_version(assignments.assignment_of(conn, assignment_id, visit.actor), version)
         return Saved(saved_at=assignments.save_draft(conn, visit.actor, assignment_id, draft.answers))
 
@@ -213,7 +213,7 @@ def submit(visit: Mine, request: Request, assignment_id: str, submission: Submis
 def skip(visit: Mine, request: Request, assignment_id: str, wanted: SkipBody) -> Next:
     """Leaves an item to others; `possible_phi` takes its evidence away from everybody at once."""
     version = version_of(request)
-    with visit.database.write() as conn:
+    with visit.database.write(is_brief=True) as conn:
         assignments.skip(conn, visit.actor, assignment_id, wanted.reason, version=version, comment=wanted.comment)
     return Next(assignment=None, reason="The item is left to others.")
 
@@ -221,7 +221,7 @@ def skip(visit: Mine, request: Request, assignment_id: str, wanted: SkipBody) ->
 @api.post("/assignments/{assignment_id}/notes", status_code=201)
 def add_note(visit: Mine, assignment_id: str, note: NoteBody) -> Saved:
     """Keeps a note with the item; other raters do not see it."""
-    with visit.database.write() as conn:
+    with visit.database.write(is_brief=True) as conn:
         found = assignments.assignment_of(conn, assignment_id, visit.actor)
         return Saved(saved_at=notes.add_note(conn, visit.actor, found.item_id, note.body))
 
@@ -229,6 +229,6 @@ def add_note(visit: Mine, assignment_id: str, note: NoteBody) -> Saved:
 @api.post("/rounds/{round_id}/undo")
 def undo(visit: Rater, round_id: str) -> Next:
     """Opens one's last submission of a round again; the first version is kept."""
-    with visit.database.write() as conn:
+    with visit.database.write(is_brief=True) as conn:
         found = submissions.undo_last(conn, visit.actor, round_id)
     return Next(assignment=found.id, reason="Your last submission is open again.")
