@@ -278,7 +278,8 @@ def main() -> None:
     arguments = parser.parse_args()
     quick, part, report = arguments.quick, arguments.part, Report()
     n_claims = arguments.claims or (2_000 if quick else 200_000)
-    seconds, kills = arguments.seconds or (8.0 if quick else 400.0), arguments.kills or (2 if quick else 40)
+    seconds = arguments.seconds or (8.0 if quick else 400.0)
+    kills = (2 if quick else 40) if arguments.kills is None else arguments.kills
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         url = arguments.database or str(folder / "claims.db")
