@@ -167,7 +167,8 @@ def claims(url: str, folder: Path, n_claims: int, n_kills: int, seconds: float) 
     while time.perf_counter() - start < seconds and not all(client.is_done for client in clients):
         time.sleep(0.02)
         done = sum(len(client.acknowledged) for client in clients)
-        is_time = time.perf_counter() - start > (killed + 1) * seconds / (n_kills + 2)
+        progress = max((time.perf_counter() - start) / seconds, done / n_claims)  # whichever will end the race
+        is_time = progress > (killed + 1) / (n_kills + 2)
         if killed < n_kills and is_time and done > before:  # a server that has answered since it was started
             server.kill()
             server.start()
