@@ -33,6 +33,7 @@ from analysis.attribution.config import HETAConfig
 from analysis.attribution.gradient import free
 from analysis.attribution.occlusion import batches
 from analysis.attribution.problem import Problem
+from analysis.attribution.replaced import fused_activations
 from analysis.attribution.scores import Scores
 from analysis.attribution.target import FeatureTarget
 from sae.errors import UserError
@@ -100,7 +101,7 @@ def curvature(problem: Problem, cfg: HETAConfig, seed: int) -> Float[Tensor, "ta
     """S of every token and target."""
     signs = rademacher(problem, cfg.n_probes, seed)
     found = torch.zeros(problem.n_targets, problem.n_tokens, dtype=torch.float64)
-    with attending(problem.lm.model, plain):
+    with attending(problem.lm.model, plain), fused_activations(problem.lm):
         for start, batches_of_probes in graphs(problem, cfg):
             leaf = problem.embeds[None, start:].detach().requires_grad_()
             scores = problem.score_after(start, leaf)

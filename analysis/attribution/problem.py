@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from analysis.attribution.case import Case, shown
+from analysis.attribution.replaced import fused_activations
 from analysis.attribution.target import ClassTarget, FeatureTarget, Target
 from analysis.attribution.vocabulary import Sampler, Vocabulary
 from hooks.hook_points import HookPoint
@@ -270,7 +271,8 @@ class Problem:
         """Scores, and what `reduce` makes of their gradients [batch, n, d]: one forward, one backward per target."""
         self.refuse_without_gradients()
         leaf = embeds.detach().requires_grad_()
-        scores = self.score(leaf)
+        with fused_activations(self.lm):
+            scores = self.score(leaf)
         n = scores.shape[1]
         self.cost.n_backwards += n * len(embeds)
         found = [

@@ -1,7 +1,7 @@
 """Another backward pass: the rules of AttnLRP and GIM, laid over a model while a context is open.
 
 In its implicit form, relevance is embedding × gradient, where the backward pass of four kinds of parts is changed. The
-forward pass stays what it is, bit for bit but for the order in which attention is summed.
+forward pass stays what it is, but for the order in which attention and GPT-2's activation are summed.
 
 | part | rule |
 |---|---|
@@ -26,6 +26,7 @@ from torch.autograd.function import FunctionCtx
 
 from analysis.attribution.attention_function import Attention, attending, scores_of
 from analysis.attribution.parts import Counts, NormShape, parts_of
+from analysis.attribution.replaced import forward_replaced, fused_activations
 from hooks.model import LanguageModel
 
 NEAR_ZERO = 1e-6
@@ -58,7 +59,7 @@ def changed_backward(lm: LanguageModel, rules: Rules) -> Iterator[Ledger]:
     """
     parts = parts_of(lm)
     ledger = Ledger(parts.counts)
-    with ExitStack() as stack:
+    with fused_activations(lm), ExitStack() as stack:
         for norm, shape in parts.norms.items():
             stack.enter_context(forward_replaced(norm, FrozenNorm.apply, shape))
         for activation in parts.activations if rules.is_activation_constant else ():
@@ -67,17 +68,6 @@ def changed_backward(lm: LanguageModel, rules: Rules) -> Iterator[Ledger]:
             stack.callback(gate.register_forward_pre_hook(halve_first).remove)
         stack.enter_context(attending(lm.model, lambda _module, call: ruled_attention(call, rules, ledger)))
         yield ledger
-
-
-@contextmanager
-def forward_replaced(module: nn.Module, apply: Any, about: Any) -> Iterator[None]:
-    """While open, a module's forward is `apply(input, original forward, about)`."""
-    original = module.forward
-    module.forward = lambda x: apply(x, original, about)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del module.forward  # the class's own shows again
 
 
 class FrozenNorm(torch.autograd.Function):
