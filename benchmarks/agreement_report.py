@@ -7,6 +7,7 @@ Prints seconds of wall and processor time, by part. The panel is simulated and t
 
 import argparse
 import json
+import os
 import time
 from typing import Any
 
@@ -22,7 +23,7 @@ GOAL_S = 10.0
 def measure(n_items: int, n_raters: int, n_bootstraps: int) -> dict[str, Any]:
     """Time of one report."""
     judgements = table(n_items, n_raters)
-    wall, processor = time.perf_counter(), time.process_time()
+    wall, processor = time.perf_counter(), processor_s()
     found = findings(judgements, ReportConfig(n_bootstraps=n_bootstraps), Study(), "ClinLens benchmark")
     figures = time.perf_counter() - wall
     html = page(found)
@@ -33,11 +34,17 @@ def measure(n_items: int, n_raters: int, n_bootstraps: int) -> dict[str, Any]:
         "n_bootstraps": n_bootstraps,
         "figures_s": round(figures, 2),
         "total_s": round(time.perf_counter() - wall, 2),
-        "processor_s": round(time.process_time() - processor, 2),
+        "processor_s": round(processor_s() - processor, 2),
         "html_bytes": len(html),
         "json_bytes": len(json_text(found)),
         "goal_s": GOAL_S,
     }
+
+
+def processor_s() -> float:
+    """Processor time of this process and of those it has ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def main() -> None:

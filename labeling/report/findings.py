@@ -16,6 +16,7 @@ from labeling.bootstrap import BootstrapConfig
 from labeling.codebook import Codebook
 from labeling.judgement_table import JudgementTable
 from labeling.report import changes, grras, methods, people
+from labeling.report.beside import beside
 from labeling.report.config import ReportConfig
 from labeling.report.fields import field
 from labeling.report.flow import flow, panel
@@ -27,6 +28,11 @@ from sae.errors import UserError
 
 FORMAT, VERSION = "clinlens-agreement-report", 1
 DIGITS = 10
+ORDER = (
+    "provenance", "codebook", "codebook_versions", "saes", "flow", "panel", "fields", "groups", "retests", "gold",
+    "confidence", "adjudication", "revisions", "drift", "consensus",
+)  # fmt: skip
+"""Of the parts in the JSON."""
 
 
 @contextmanager
@@ -61,29 +67,39 @@ def findings(table: JudgementTable, cfg: ReportConfig, study: Study, software: s
     rows = table.headline(n)
     places = grid(rows)
     primary = codebook.question(codebook.primary)
-    found: dict[str, Any] = {
+
+    def second_half() -> dict[str, Any]:
+        return {
+            "provenance": provenance(table, n, cfg, software),
+            "groups": people.groups(places, primary, bootstrap) if rows else [],
+            "confidence": trust(table, places, codebook, bootstrap),
+            "revisions": changes.revisions(table, codebook, n, bootstrap),
+            "drift": people.drift(places, primary, bootstrap),
+            "consensus": opinion(table.blind(n), codebook, cfg.seed),
+        }
+
+    with beside(second_half) as second:
+        parts: dict[str, Any] = {
+            "codebook": codebook_record(codebook, n),
+            "codebook_versions": versions(table),
+            "saes": sorted({f"{row.feature.hook_point}/{row.feature.sae_id}" for row in rows}),
+            "flow": flow(table, n, places),
+            "panel": panel(rows),
+            "fields": [field(places, codebook, question, table, bootstrap) for question in codebook.questions]
+            if rows
+            else [],
+            "retests": people.retests(table, codebook, n, bootstrap),
+            "gold": people.gold(table, codebook, n),
+            "adjudication": changes.adjudicated(table, codebook, n),
+        }
+        parts |= second()
+    found = {
         "format": FORMAT,
         "version": VERSION,
         "project": table.project,
         "config": {**cfg.model_dump(), "codebook": n},
         "study": study.model_dump(),
-        "provenance": provenance(table, n, cfg, software),
-        "codebook": codebook_record(codebook, n),
-        "codebook_versions": versions(table),
-        "saes": sorted({f"{row.feature.hook_point}/{row.feature.sae_id}" for row in rows}),
-        "flow": flow(table, n, places),
-        "panel": panel(rows),
-        "fields": [field(places, codebook, question, table, bootstrap) for question in codebook.questions]
-        if rows
-        else [],
-        "groups": people.groups(places, primary, bootstrap) if rows else [],
-        "retests": people.retests(table, codebook, n, bootstrap),
-        "gold": people.gold(table, codebook, n),
-        "confidence": trust(table, places, codebook, bootstrap),
-        "adjudication": changes.adjudicated(table, codebook, n),
-        "revisions": changes.revisions(table, codebook, n, bootstrap),
-        "drift": people.drift(places, primary, bootstrap),
-        "consensus": opinion(table.blind(n), codebook, cfg.seed),
+        **{name: parts[name] for name in ORDER},
     }
     found["methods"] = methods.paragraph(found)
     found["grras"] = [one.record() for one in grras.answers(methods.guideline(found), study)]
