@@ -192,8 +192,8 @@ def shortlist(estimates: Sequence[Effects], share: float, at_least: int) -> np.n
     """[n] bool: the features that stand highest in any of several orders: each estimate's, by size, and the activations'.
 
     Orders are mixed because each misses others: a gradient sees nothing where the score is flat, rules may halve what is whole, and
-    a large activation may do nothing. Source: measured, the strongest feature by ablation is in the shortlist of all three in 120
-    of 120 records with negations, in that of one estimate in 117 to 119 (docs/faithfulness.md).
+    a large activation may do nothing. Source: measured, the strongest feature by ablation is in the shortlist of all three in .95
+    of the records with negations, over ten models (docs/faithfulness.md).
     """
     first = estimates[0]
     n = len(first.effect)
