@@ -78,6 +78,8 @@ class Prepared:
 
     def compile(self, conn: Connection, values: Values) -> Compiled:
         """Brings it into the words of a database."""
+        if not self.is_fixed:
+            raise TypeError("a statement with a list among its values is asked for its rows")
         made = self.statement.compile(dialect=conn.dialect, column_keys=list(values))
         names = tuple(made.positiontup or ()) if made.positional else None
         fixed = {name: value for name, value in made.params.items() if value is not None}

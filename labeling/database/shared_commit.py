@@ -29,8 +29,14 @@ class Batch:
 
     def __init__(self, engine: Engine) -> None:
         self.conn = engine.connect().execution_options(is_write=True)
-        self.conn.begin()
+        try:
+            self.conn.begin()
+        except BaseException:
+            self.conn.close()
+            raise
         self.n = 0
+        self.is_whole = True
+        """Whether none of them is half done."""
         self.error: BaseException | None = None
         self.is_over = threading.Event()
 
@@ -39,29 +45,47 @@ class Batch:
         """One transaction of them."""
         self.n += 1
         SAVEPOINT.run(self.conn, {})
+        self.is_whole = False
         try:
             yield self.conn
             RELEASE.run(self.conn, {})
         except BaseException as error:
-            if is_begun(self.conn):
-                ROLLBACK.run(self.conn, {})
-                RELEASE.run(self.conn, {})
-            else:  # as SQLite does where the disk is full: nothing of the others is left either
-                self.error = error
+            self.undo(error)
             raise
+        self.is_whole = True
+
+    def undo(self, error: BaseException) -> None:
+        """Takes back what one of them did; where that cannot be done, nobody's work is kept."""
+        before, self.error = self.error, error
+        if is_begun(self.conn):  # else SQLite gave up the whole, as where the disk is full
+            ROLLBACK.run(self.conn, {})
+            RELEASE.run(self.conn, {})
+            self.error, self.is_whole = before, True
 
     def commit(self) -> None:
         """Makes them durable, or tells all of them why they are not."""
         try:
+            if self.error is None and not self.is_whole:
+                raise RuntimeError("one of the transactions was left half done")
             if self.error is None:
                 self.conn.commit()
         except BaseException as error:
             self.error = error
         finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Gives the connection back, and whatever comes, lets those go on who wait."""
+        try:
             if is_begun(self.conn):  # a commit that failed may leave its transaction open
                 driver_of(self.conn).rollback()
-            self.conn.close()
-            self.is_over.set()
+        except BaseException as error:
+            self.error = self.error or error
+        finally:
+            try:
+                self.conn.close()
+            finally:
+                self.is_over.set()
 
 
 class SharedCommit:
@@ -134,4 +158,4 @@ class SharedCommit:
 
 def is_begun(conn: Connection) -> bool:
     """Whether SQLite still knows of a transaction."""
-    return bool(driver_of(conn).in_transaction)
+    return not conn.invalidated and bool(driver_of(conn).in_transaction)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ def beside(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
         return
     context = multiprocessing.get_context("fork")
     mine, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=answer, args=(work, theirs), daemon=True)
+    process = context.Process(target=answer, args=(work, theirs, mine), daemon=True)
     process.start()
     theirs.close()
 
@@ -57,14 +58,24 @@ def beside(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
 def can_fork() -> bool:
     """Whether a second process is safe and of use."""
     has_fork = "fork" in multiprocessing.get_all_start_methods() and hasattr(os, "sched_getaffinity")
-    return has_fork and threading.active_count() == 1 and len(os.sched_getaffinity(0)) > 1
+    is_alone = threading.active_count() == 1 and not multiprocessing.current_process().daemon
+    return has_fork and is_alone and len(os.sched_getaffinity(0)) > 1
 
 
-def answer(work: Callable[[], object], end: Connection) -> None:
-    """What the second process does."""
+def answer(work: Callable[[], object], end: Connection, other_end: Connection) -> None:
+    """What the second process does. It lets go of the other end, so that sending fails where the first process is gone."""
+    other_end.close()
     try:
         found = work(), None
     except Exception as error:  # it is raised where the outcome is asked for
-        found = None, error
+        found = None, error if can_travel(error) else RuntimeError(f"the report failed with {type(error).__name__}")
     end.send(found)
     end.close()
+
+
+def can_travel(error: Exception) -> bool:
+    """Whether an error is the same after it was sent."""
+    try:
+        return type(pickle.loads(pickle.dumps(error))) is type(error)  # noqa: S301 - what was written right here
+    except Exception:
+        return False

@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event
 
-from labeling.database import accounts, integrity, schema, shared_commit
+from labeling.database import accounts, integrity, shared_commit
 from labeling.database.connection import Database
 from labeling.database.transaction import PROGRAM
 
@@ -93,45 +93,98 @@ def test_a_commit_that_fails_is_told_to_everyone(opened: Database):
     assert names(opened) == {"Afterwards"}
 
 
+def left_open(database: Database, name: str, seen: list[bool]) -> threading.Thread:
+    """A thread whose transaction has ended and waits for its commit, which one who is still to come shall make."""
+    database.shared.n_waiting += 1
+    thread = threading.Thread(target=add(database, name, seen))
+    thread.start()
+    while database.shared.batch is None or database.shared.turn.locked():
+        pass
+    return thread
+
+
 def test_a_transaction_that_the_database_gave_up_takes_its_companions_along(opened: Database):
     seen: list[bool] = []
-
-    def give_up() -> None:
-        with suppress(ValueError), opened.write(is_brief=True) as conn:
-            conn.exec_driver_sql("ROLLBACK")  # as SQLite itself does where the disk is full
-            raise ValueError("given up")
-
-    first = threading.Thread(target=add(opened, "First", seen))
-    with opened.shared.turn:
-        first.start()
-        while not opened.shared.n_waiting:
-            pass
-        second = threading.Thread(target=give_up)
-        second.start()
-        while opened.shared.n_waiting < 2:
-            pass
+    first = left_open(opened, "First", seen)
+    with suppress(ValueError), opened.write(is_brief=True) as conn:
+        conn.exec_driver_sql("ROLLBACK")  # as SQLite itself does where the disk is full
+        raise ValueError("given up")
+    opened.shared.n_waiting -= 1
     first.join()
-    second.join()
-    assert (seen, names(opened)) in (([False], set()), ([True], {"First"}))  # by who came first
+    assert seen == [False]
+    add(opened, "Afterwards", seen)()
+    assert (seen, names(opened)) == ([False, True], {"Afterwards"})
     with opened.read() as conn:
-        assert conn.execute(select(schema.institution.c.name)).scalars().all() == sorted(names(opened))
+        assert integrity.verify(conn) == []
 
 
 def test_one_that_is_not_brief_makes_nobody_wait_for_it(opened: Database):
     seen: list[bool] = []
     made = commits_of(opened)
+    quick = left_open(opened, "Quick", seen)
+    with opened.write() as conn:
+        quick.join()
+        accounts.add_institution(conn, PROGRAM, "Slow")
+        assert names(opened) == {"Quick"}
+    opened.shared.n_waiting -= 1
+    assert (seen, len(made)) == ([True], 2)
 
-    def slow() -> None:
-        with opened.write() as conn:
-            seen.append("Quick" in names(opened))
-            accounts.add_institution(conn, PROGRAM, "Slow")
 
-    quick = add(opened, "Quick", [])
-    threads = all_waiting(opened, [quick])
-    threads[0].join()
-    slow()
-    assert seen == [True]
-    assert len(made) == 2
+def test_a_commit_serves_so_many_at_most(opened: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shared_commit, "MOST", 3)
+    seen: list[bool] = []
+    made = commits_of(opened)
+    for thread in all_waiting(opened, [add(opened, f"House {n}", seen) for n in range(8)]):
+        thread.join()
+    assert (seen, len(made)) == ([True] * 8, 3)
+
+
+def test_what_cannot_be_undone_is_not_kept_and_neither_is_what_waits_beside_it(
+    opened: Database, monkeypatch: pytest.MonkeyPatch
+):
+    class Fails:
+        def run(self, *_: object) -> None:
+            raise OSError("no rollback")
+
+    seen: list[bool] = []
+
+    def half() -> None:
+        with opened.write(is_brief=True) as conn:
+            accounts.add_institution(conn, PROGRAM, "Half")
+            raise ValueError("half done")
+
+    first = left_open(opened, "First", seen)
+    with monkeypatch.context() as broken:
+        broken.setattr(shared_commit, "ROLLBACK", Fails())
+        with pytest.raises(OSError, match="no rollback"):
+            half()
+    opened.shared.n_waiting -= 1
+    first.join()
+    assert (seen, names(opened)) == ([False], set())
+
+
+def test_those_who_wait_go_on_where_nothing_can_be_cleaned_up(opened: Database, monkeypatch: pytest.MonkeyPatch):
+    class Broken:
+        in_transaction = True
+
+        def rollback(self) -> None:
+            raise OSError("no connection")
+
+    def refuse(_: object) -> None:
+        raise OSError("no disk")
+
+    seen: list[bool] = []
+    first = left_open(opened, "First", seen)
+    event.listen(opened.engine, "commit", refuse)
+    with monkeypatch.context() as broken:
+        broken.setattr(shared_commit, "driver_of", lambda conn: Broken())
+        opened.shared.n_waiting -= 1
+        with pytest.raises(OSError, match="no disk"), opened.write(is_brief=True):
+            pass
+    event.remove(opened.engine, "commit", refuse)
+    first.join(10)
+    assert not first.is_alive()
+    assert (seen, names(opened)) == ([False], set())
 
 
 def test_a_commit_is_made_where_whoever_should_make_it_is_gone(opened: Database, monkeypatch: pytest.MonkeyPatch):

@@ -34,8 +34,17 @@ def test_work_is_done_in_another_process_and_its_errors_arrive():
         "        outcome()\n"
         "except UserError as error:\n"
         "    print(error)\n"
+        "class Strange(Exception):\n"
+        "    def __init__(self, one, two): super().__init__('of two')\n"
+        "def strange():\n"
+        "    raise Strange(1, 2)\n"
+        "try:\n"
+        "    with beside(strange) as outcome:\n"
+        "        outcome()\n"
+        "except RuntimeError as error:\n"
+        "    print(error)\n"
     )
-    assert said == "There is nothing to rate.\n"
+    assert said == "There is nothing to rate.\nthe report failed with Strange\n"
 
 
 def test_a_second_process_that_is_killed_is_told_of():
