@@ -72,8 +72,6 @@ def findings(table: JudgementTable, cfg: ReportConfig, study: Study, software: s
         return {
             "provenance": provenance(table, n, cfg, software),
             "groups": people.groups(places, primary, bootstrap) if rows else [],
-            "confidence": trust(table, places, codebook, bootstrap),
-            "revisions": changes.revisions(table, codebook, n, bootstrap),
             "drift": people.drift(places, primary, bootstrap),
             "consensus": opinion(table.blind(n), codebook, cfg.seed),
         }
@@ -90,7 +88,9 @@ def findings(table: JudgementTable, cfg: ReportConfig, study: Study, software: s
             else [],
             "retests": people.retests(table, codebook, n, bootstrap),
             "gold": people.gold(table, codebook, n),
+            "confidence": trust(table, places, codebook, bootstrap),
             "adjudication": changes.adjudicated(table, codebook, n),
+            "revisions": changes.revisions(table, codebook, n, bootstrap),
         }
         parts |= second()
     found = {

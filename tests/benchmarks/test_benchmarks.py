@@ -34,7 +34,7 @@ FIGURES = {
     },
     "evaluation": {"rows_vs_bare", "core_minutes_per_sae", "example_features_per_minute"},
     "attribution": {
-        "ig_vs_captum", "ig_8_targets_vs_captum", "ig_span_total_vs_captum", "heta_vs_official_loop",
+        "ig_vs_captum", "ig_8_targets_vs_captum", "ig_span_total_vs_captum", "ig_memory_vs_captum", "heta_vs_official_loop",
         "completeness_gap_median", "completeness_gap_p95", "precision_at_evidence", "auroc_evidence",
         "clinic_precision_at_evidence", "feature_effect_rank_correlation", "auroc_vs_captum_ig",
     },
