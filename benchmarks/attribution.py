@@ -4,7 +4,8 @@
         [--kinds llama,gpt2] [--inseq PYTHON]
 
 - `ig_vs_captum`, `ig_8_targets_vs_captum`, `ig_span_total_vs_captum`: seconds of Captum's integrated gradients ÷ ours, for
-  one target, eight, and the sum of eight; `heta_vs_official_loop`: HETA's curvature by its released loop ÷ by ours.
+  one target, eight, and the sum of eight; `ig_memory_vs_captum`: memory of our pass ÷ of Captum's, at equal batch;
+  `heta_vs_official_loop`: HETA's curvature by its released loop ÷ by ours.
 - `completeness_gap_median`, `completeness_gap_p95`: |Σ scores − change of F| ÷ |change of F| of our integrated gradients at
   its default of 16 gradients, with the segment correction. Uncorrected, and Captum's, beside it.
 - `precision_at_evidence`, `auroc_evidence`: of the default method on records with negations: the strongest token is the asked
