@@ -27,6 +27,7 @@ from analysis.attribution.feature_effects import (
     integrated,
     patching,
     relp,
+    rows,
     shortlisted,
 )
 from analysis.attribution.feature_site import Active, FeatureSite
@@ -257,7 +258,7 @@ def joined(ground: Ground, found: Shortlisted, cfg: BridgeConfig) -> Bridge:
     """Adds tokens and paths to effects."""
     site, replaced, has_answer = ground
     order = np.argsort(-np.abs(found.effect), kind="stable")[: cfg.n_features]
-    best = Active(*(one[torch.from_numpy(order)] for one in found.active))
+    best = rows(found.active, order)
     links = token_links(site, best, replaced, cfg)
     nodes = tuple(
         FeatureNode(

@@ -225,6 +225,6 @@ def shortlisted(site: FeatureSite, estimates: Sequence[Effects], share: float, a
 
 
 def rows(active: Active, which: np.ndarray) -> Active:
-    """Some of the features."""
+    """Some of the features, by flags or by numbers."""
     where = torch.from_numpy(which).to(active.feature.device)
     return Active(*(one[where] for one in active))

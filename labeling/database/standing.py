@@ -105,7 +105,7 @@ def entropy_of(distribution: Mapping[str, float]) -> float:
 THIS = item.c.id == bindparam("item")
 ITEM, ITEM_LOCKED = Prepared(select(item).where(THIS)), Prepared(select(item).where(THIS).with_for_update())
 N_HELD = Prepared(select(func.count()).where(assignment.c.item_id == bindparam("item"), IS_HELD))
-CHANGE = Prepared(update(item).where(item.c.id == bindparam("item")))
+CHANGE = Prepared(update(item).where(THIS))
 
 
 def item_of(conn: Connection, item_id: str) -> Any:
