@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from labeling import policy
 from labeling.database import audit, candidates, projects, standing
-from labeling.database.candidates import Seat
+from labeling.database.candidates import MINE, Seat
 from labeling.database.errors import Conflict, NotAllowed, NotFound
 from labeling.database.prepared import Prepared
 from labeling.database.rounds import Round, round_of
@@ -104,7 +104,6 @@ FIELDS = tuple(Assignment.__dataclass_fields__)
 WHOLE = select(*(assignment.c[name] for name in FIELDS))
 THIS = assignment.c.id == bindparam("assignment")
 OWN, OWN_LOCKED = Prepared(WHOLE.where(THIS)), Prepared(WHOLE.where(THIS).with_for_update())
-MINE = (assignment.c.rater_id == bindparam("rater"), assignment.c.round_id == bindparam("round"))
 HELD = Prepared(WHOLE.where(*MINE, assignment.c.lease_until > ""))
 """Compared, and in no order: else SQLite goes through all that the rater ever had."""
 CHANGE = Prepared(update(assignment).where(THIS))

@@ -236,6 +236,7 @@ SEAT = Prepared(
     .where(round_rater.c.round_id == bindparam("round"), round_rater.c.user_id == bindparam("rater"))
 )
 MINE = (assignment.c.rater_id == bindparam("rater"), assignment.c.round_id == bindparam("round"))
+"""A rater's assignments in a round."""
 RECENT = Prepared(
     select(item.c.id, feature.c.family, item.c.stratum)
     .select_from(assignment)
