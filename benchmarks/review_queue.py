@@ -286,7 +286,10 @@ def main() -> None:
         url = arguments.database or str(folder / "claims.db")
         if part in (None, "claims"):
             report.say(f"claims: {N_CLIENTS} clients, {kills} kills, {seconds:g} s at most, {url.split(':')[0]}")
-            report.peers |= claims(url, folder, n_claims, kills, seconds)
+            found = claims(url, folder, n_claims, kills, seconds)
+            # said before the backup, which takes long where there are many
+            report.say(", ".join(f"{name} {value:,.10g}" for name, value in found.items()))
+            report.peers |= found
         if part in (None, "claims") and not arguments.database:
             report.peers |= backup_times(Path(url), folder)
         if part in (None, "latency"):

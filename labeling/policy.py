@@ -67,7 +67,8 @@ def choose(
     key = policy.seed if seed is None else seed
     bars = barred(pool, rater, history, policy)
     free = ~np.logical_or.reduce(tuple(bars.values()))
-    order = shuffled(pool.code, key, rater.rater_id)
+    # drawn anew each time, so that no item comes last for ever
+    order = shuffled(pool.code, key, rater.rater_id, history.n_served)
     for step, places in steps(pool, free, rater, history, policy, key):
         if len(places):
             return taken(step, places, pool, rater, history, policy, order)

@@ -88,7 +88,7 @@ def candidates_of(
     search = search_for(frozenset(bars), is_detection=round_.kind == "detection")
     asked = {"round": round_.id, "rater": rater_id, "now": now(conn), **bars}
     known = Posteriors(categories)
-    retests = [candidate_of(row, known) for row in search.retests.rows(conn, {**asked, "most": WINDOW})]
+    retests = [candidate_of(row, known) for row in search.retests.rows(conn, asked)]
     for group in (FIRST, THEN):
         found = retests if group is FIRST else []
         for stratum in (one for one in group if one in shape.strata):
@@ -148,7 +148,8 @@ def search_for(kinds: frozenset[str], *, is_detection: bool) -> Search:
     onward, again = planned.where(item.c.place > bindparam("start")), planned.where(item.c.place <= bindparam("start"))
     is_begun = item.c.n_submitted > literal_column("0")  # written out, as `IS_FREE` is
     every = (due, onward, again, onward.where(is_begun), again.where(is_begun))
-    return Search(*(Prepared(query.limit(bindparam("most"))) for query in every))
+    most = literal_column(str(WINDOW))  # written out: without it PostgreSQL plans for a tenth of the table
+    return Search(*(Prepared(query.limit(most)) for query in every))
 
 
 def eligible(kinds: frozenset[str], *, is_detection: bool) -> Query:
@@ -194,10 +195,10 @@ def window_of(
     conn: Connection, onward: Prepared, again: Prepared, asked: dict[str, Any], known: "Posteriors"
 ) -> Window:
     """The next items from a place on, round to the beginning where there are too few."""
-    rows = onward.rows(conn, {**asked, "most": WINDOW})
+    rows = onward.rows(conn, asked)
     first = rows[0].place - 1 if rows else 0
     if len(rows) < WINDOW:
-        rows += again.rows(conn, {**asked, "most": WINDOW - len(rows)})
+        rows += again.rows(conn, asked)[: WINDOW - len(rows)]
     return Window([candidate_of(row, known) for row in rows], first)
 
 

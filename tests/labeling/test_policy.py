@@ -164,6 +164,19 @@ def test_the_order_is_the_raters_own_and_the_seeds():
     assert len({tuple(order(rater, seed)) for rater in ("r", "s") for seed in (1, 2)}) == 4
 
 
+def test_no_item_of_a_window_waits_for_ever():
+    """The database shows the policy the next few items alone: one that lost every draw would keep all others from it."""
+    n_items, width = 1500, 32
+    waiting, longest = [item(f"i{n}", "irr_fixed", slots=1) for n in range(n_items)], 0
+    for n_served in range(n_items):
+        chosen = served(choose(waiting[:width], RATER, History(n_served=n_served), NO_GOLD))
+        place = next(place for place, one in enumerate(waiting) if one.item_id == chosen)
+        del waiting[place]
+        if len(waiting) > width:
+            longest = max(longest, n_served - int(waiting[0].item_id[1:]))
+    assert 50 < longest < 400  # one in 32 each time: 32 ln(1500) = 234 for the slowest
+
+
 def test_gold_comes_about_once_in_fifteen_and_never_twice_in_a_row():
     pool = Pool.of([item(f"g{n}", "gold") for n in range(100)] + [item(f"a{n}", "single") for n in range(700)])
     strata, history = [], NEW
