@@ -1,5 +1,7 @@
 """What belongs to no person: style sheet and modules, the report, the API's description, the first set-up."""
 
+import json
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -8,7 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from labeling.database import accounts
 from labeling.database.transaction import PROGRAM
 from labeling.web import assets
-from labeling.web.access import Allow
+from labeling.web.access import Allow, still_rates
 from labeling.web.errors import Refusal
 from labeling.web.pages import page
 from labeling.web.policies import own_policy
@@ -19,6 +21,8 @@ from labeling.web.visit import Visit
 pages = APIRouter(include_in_schema=False)
 ROUTERS = (pages,)
 Anybody = Annotated[Visit | None, Depends(Allow("public"))]
+FEATURES = re.compile(r'(<script type="application/json" id="features-data">)(.*?)(?=</script>)', re.DOTALL)
+"""What the run's report lists of features, physicians' labels among it."""
 
 
 @pages.get("/static/{version}/{name}")
@@ -37,13 +41,17 @@ def icon(_: Anybody) -> Response:
 
 
 @pages.get("/report")
-def report(_: Annotated[Visit, Depends(Allow("anyone"))], request: Request) -> Response:
-    """The run's report, for whoever is signed in."""
-    return shown_report(request.app.state.clinlens)
+def report(visit: Annotated[Visit, Depends(Allow("anyone"))], request: Request) -> Response:
+    """The run's report, for whoever is signed in; without labels for whoever is still to give their own."""
+    return shown_report(request.app.state.clinlens, is_blind=still_rates(visit))
 
 
-def shown_report(state: State) -> Response:
+def shown_report(state: State, *, is_blind: bool = False) -> Response:
     """The report as it is on disk, under the policy it carries itself: it holds its own script and style.
+
+    Args:
+        state: The server's.
+        is_blind: Whether physicians' labels are left out: the report may be older than the round that asks about them.
 
     Raises:
         Refusal: There is none.
@@ -51,7 +59,17 @@ def shown_report(state: State) -> Response:
     if state.report is None:
         raise Refusal(404, "not_found", "There is no report here. `clinlens report` writes one.")
     data = state.report.read_text(encoding="utf-8")
+    if is_blind:
+        data = FEATURES.sub(lambda found: found[1] + without_labels(found[2]), data)
     return HTMLResponse(data, headers={"Content-Security-Policy": own_policy(data)})
+
+
+def without_labels(data: str) -> str:
+    """The report's features without what physicians said of them."""
+    found = json.loads(data)
+    for sae in found["saes"]:
+        sae.pop("labels", None)
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 @pages.get("/api/openapi.json")

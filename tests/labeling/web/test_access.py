@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from clinlens.report.page import json_for_script
 from labeling.web.access import rights_of
 from labeling.web.application import ROUTERS
 from tests.labeling.web.premises import GOLD_SECRET, PEOPLE, ROLES, SECRET, Premises, answers
@@ -285,3 +287,22 @@ def test_a_senior_sees_what_was_said_but_not_by_whom(premises: Premises):
         for role in ("rater", "peer", "second_peer"):
             assert premises.ids[role] not in text
             assert not any(name in text for name in PEOPLE[role][:2])
+
+
+def test_a_report_older_than_a_round_shows_its_raters_no_labels(premises: Premises, tmp_path: Path):
+    listed = {"saes": [{"index": [1], "labels": [{"leading": SECRET, "words": "</script> é"}]}, {"index": [2]}]}
+    head = '<head><meta charset="utf-8"></head><p>figures</p>'
+    script = f'<script type="application/json" id="features-data">{json_for_script(listed)}</script><p>end</p>'
+    (tmp_path / "report.html").write_text(head + script, encoding="utf-8")
+    state = premises.app.state.clinlens
+    state.run = tmp_path
+    try:
+        with premises.visitor("rater") as client:
+            seen = client.get("/report").text
+        with premises.visitor("analyst") as client:
+            whole = client.get("/report").text
+    finally:
+        state.run = None
+    assert SECRET not in seen
+    assert seen == head + script.replace(f',"labels":{json_for_script(listed["saes"][0]["labels"])}', "")
+    assert whole == head + script
