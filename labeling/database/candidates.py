@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sqlalchemy import Connection, Exists, Select, bindparam, exists, func, literal_column, select, update
 
-from labeling.database import roles
+from labeling.database import conflicts
 from labeling.database.prepared import Prepared
 from labeling.database.rounds import Round
 from labeling.database.schema import IS_FREE, assignment, feature, item, round_rater, snapshot_document
@@ -134,8 +134,10 @@ def first_place(seed: int, rater_id: str, stratum: str, last_place: int) -> int:
 def bars_of(conn: Connection, round_: Round, rater_id: str) -> dict[str, list[Any]]:
     """What a rater shall not judge, by kind of rule."""
     bars: dict[str, list[Any]] = {}
-    for rule in roles.coi_rules(conn, round_.project_id, rater_id):
-        bars.setdefault(rule.kind, []).append(int(rule.value) if rule.kind == "document" else rule.value)
+    for rule in conflicts.coi_rules(conn, round_.project_id, rater_id):
+        is_number = rule.kind == "document" or (rule.kind == "feature" and rule.value.isdigit())
+        kind = "feature_number" if is_number and rule.kind == "feature" else rule.kind
+        bars.setdefault(kind, []).append(int(rule.value) if is_number else rule.value)
     return bars
 
 
@@ -169,7 +171,10 @@ def eligible(kinds: frozenset[str], *, is_detection: bool) -> Query:
     )  # fmt: skip
     if is_detection:
         query = query.where(~has_had())
-    for kind, column in (("item", item.c.id), ("feature", feature.c.id), ("sae", feature.c.sae_ref_id)):
+    columns = {
+        "item": item.c.id, "feature": feature.c.id, "feature_number": feature.c.number, "sae": feature.c.sae_ref_id,
+    }  # fmt: skip
+    for kind, column in columns.items():
         if kind in kinds:
             query = query.where(column.not_in(bindparam(kind, expanding=True)))
     if "document" in kinds:
@@ -232,7 +237,7 @@ def candidate_of(row: Any, known: Posteriors) -> Candidate:
 
 BEFORE = round_rater.alias("before")
 SEAT = Prepared(
-    select(round_rater.c.gate, round_rater.c.cursors, BEFORE.c.gate, roles.RULES.exists())
+    select(round_rater.c.gate, round_rater.c.cursors, BEFORE.c.gate, conflicts.RULES.exists())
     .outerjoin(BEFORE, (BEFORE.c.round_id == bindparam("gate_round")) & (BEFORE.c.user_id == round_rater.c.user_id))
     .where(round_rater.c.round_id == bindparam("round"), round_rater.c.user_id == bindparam("rater"))
 )

@@ -1,29 +1,17 @@
-"""What people may do in a project, and what they shall not judge."""
+"""What people may do in a project."""
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
-from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, func, insert, or_, select, update
 
 from labeling.database import audit
 from labeling.database.errors import NotAllowed
-from labeling.database.schema import coi_rule, role_grant, user
+from labeling.database.schema import role_grant, user
 from labeling.database.transaction import Actor, now
 from labeling.identifiers import new_id
 from sae.errors import UserError
 
 Role = Literal["lead", "rater", "senior", "analyst"]
-
-
-class COIRule(NamedTuple):
-    """What a rater shall not judge."""
-
-    id: str
-    user_id: str
-    kind: str
-    """feature, document, sae or item."""
-    value: str
-    """An id; of a document, its row number in the corpus."""
-    reason: str
 
 
 def grant_role(conn: Connection, actor: Actor, project_id: str, user_id: str, role: Role) -> None:
@@ -107,26 +95,3 @@ def require(conn: Connection, actor: Actor, project_id: str, *roles: Role) -> No
 def n_administrators(conn: Connection) -> int:
     """How many people may administer; a database with none is fresh."""
     return conn.execute(select(func.count()).select_from(user).where(user.c.is_administrator == 1)).scalar_one()
-
-
-def add_coi_rule(
-    conn: Connection, actor: Actor, project_id: str, user_id: str, kind: str, value: str, reason: str = ""
-) -> None:
-    """Keeps a rater from a feature, a document's evidence, an autoencoder or an item."""
-    if kind not in ("feature", "document", "sae", "item"):
-        raise UserError(f"A rule of kind {kind!r}, expected feature, document, sae or item. Choose one of them.")
-    row = {"id": new_id(), "project_id": project_id, "user_id": user_id, "kind": kind, "value": value, "reason": reason}
-    conn.execute(insert(coi_rule), {**row, "created_at": now(conn)})
-    audit.append(conn, project_id, actor, "coi_rule_added", f"user:{user_id}", after=row, detail={"kind": kind})
-
-
-RULES = (
-    select(*(coi_rule.c[name] for name in COIRule._fields))
-    .where(coi_rule.c.project_id == bindparam("project"), coi_rule.c.user_id == bindparam("user"))
-    .order_by(coi_rule.c.id)
-)
-
-
-def coi_rules(conn: Connection, project_id: str, user_id: str) -> list[COIRule]:
-    """What a rater shall not judge."""
-    return [COIRule(*row) for row in conn.execute(RULES, {"project": project_id, "user": user_id})]

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
-from labeling.database import accounts, roles
+from labeling.database import accounts, conflicts, roles
 from labeling.web.access import Allow
 from labeling.web.pages import page
 from labeling.web.visit import Visit
@@ -23,7 +23,7 @@ def shown(visit: Visit, request: Request, problem: str | None = None) -> Respons
         what = roles.members(conn, visit.project)
         people = [one for one in accounts.users(conn) if one.status in ("active", "invited")]
         houses = {house.id: house.name for house in accounts.institutions(conn)}
-        rules = {one.id: roles.coi_rules(conn, visit.project, one.id) for one in people}
+        rules = {one.id: conflicts.coi_rules(conn, visit.project, one.id) for one in people}
     response = page(
         request, "members.html", people=people, what=what, houses=houses, rules=rules, roles=ROLES, problem=problem
     )
@@ -64,9 +64,18 @@ def add_conflict(visit: Lead, request: Request, user_id: str) -> Response:
     try:
         with visit.database.write() as conn:
             accounts.user_of(conn, user_id)
-            roles.add_coi_rule(
+            conflicts.add_coi_rule(
                 conn, visit.actor, visit.project, user_id, kind, value[:80], str(form.get("reason", ""))[:400]
             )
     except UserError as error:
         return shown(visit, request, str(error))
+    return RedirectResponse(f"/projects/{visit.project}/members?said=saved", 303)
+
+
+@pages.post("/projects/{project_id}/members/{user_id}/conflicts/{rule_id}/removal")
+def remove_conflict(visit: Lead, request: Request, user_id: str, rule_id: str) -> Response:
+    """Takes a rule away; the audit keeps what it said."""
+    with visit.database.write() as conn:
+        accounts.user_of(conn, user_id)
+        conflicts.remove_coi_rule(conn, visit.actor, visit.project, rule_id)
     return RedirectResponse(f"/projects/{visit.project}/members?said=saved", 303)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 from sqlalchemy import delete, exc, insert, select, update
 
-from labeling.database import assignments, calibration, roles, rounds, schema, skills, submissions
+from labeling.database import assignments, audit, calibration, conflicts, rounds, schema, skills, submissions
 from labeling.database.assignments import Empty, next_assignment, save_draft, skip, task_of
 from labeling.database.errors import Conflict, NotAllowed, NotFound
 from labeling.database.skills import skills_of
@@ -190,14 +190,48 @@ def test_conflicts_of_interest_keep_items_away(desk: Desk):
     opened = desk.open_round(plan(3, slots=4))
     rater = desk.raters[0]
     with desk.database.write() as conn:
-        roles.add_coi_rule(conn, desk.lead, desk.project_id, rater.user_id or "", "document", "1")
+        conflicts.add_coi_rule(conn, desk.lead, desk.project_id, rater.user_id or "", "document", "1")
         feature = conn.execute(select(schema.feature.c.id).where(schema.feature.c.number == 2)).scalar_one()
-        roles.add_coi_rule(conn, desk.lead, desk.project_id, rater.user_id or "", "feature", feature)
+        conflicts.add_coi_rule(conn, desk.lead, desk.project_id, rater.user_id or "", "feature", feature)
     given = desk.next(rater, opened.id)
     with desk.database.read() as conn:
         assert task_of(conn, rater, given.id).snapshot["feature"] == 0
     desk.submit(given)
     assert isinstance(desk.next(rater, opened.id), Empty)
+
+
+def test_a_conflict_is_named_as_people_name_things_and_taken_away_again(desk: Desk):
+    opened = desk.open_round(plan(3, slots=4))
+    rater = desk.raters[0]
+    with desk.database.write() as conn:
+        for kind, value in (("feature", "0"), ("feature", "02"), ("sae", plan(1)[0].snapshot.sae.sae_id)):
+            conflicts.add_coi_rule(conn, desk.lead, desk.project_id, rater.user_id or "", kind, value)
+    assert isinstance(desk.next(rater, opened.id), Empty)
+    with desk.database.write() as conn:
+        rules = conflicts.coi_rules(conn, desk.project_id, rater.user_id or "")
+        assert [rule.value for rule in rules][:2] == ["0", "2"]
+        conflicts.remove_coi_rule(conn, desk.lead, desk.project_id, rules[2].id)
+        with pytest.raises(NotFound):
+            conflicts.remove_coi_rule(conn, desk.lead, desk.project_id, rules[2].id)
+    given = desk.next(rater, opened.id)
+    with desk.database.read() as conn:
+        assert task_of(conn, rater, given.id).snapshot["feature"] == 1
+        actions = [event["action"] for event in audit.events_of(conn, desk.project_id)]
+    assert actions.count("coi_rule_added") == 3
+    assert actions.count("coi_rule_removed") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("document", "x"), ("document", "1" * 40), ("document", "²"), ("feature", "none"), ("sae", "topk"), ("item", "1"),
+        ("ward", "3"),
+    ],
+)  # fmt: skip
+def test_a_conflict_with_nothing_is_refused(desk: Desk, kind: str, value: str):
+    desk.open_round(plan(1))
+    with pytest.raises(UserError, match="expected"), desk.database.write() as conn:
+        conflicts.add_coi_rule(conn, desk.lead, desk.project_id, desk.raters[0].user_id or "", kind, value)
 
 
 def test_somebody_elses_task_does_not_exist(desk: Desk):

@@ -52,6 +52,7 @@ MATRIX: dict[str, set[str]] = {
     "GET /projects/{project_id}/members": {"lead"},
     "POST /projects/{project_id}/members/{user_id}/roles": {"lead"},
     "POST /projects/{project_id}/members/{user_id}/conflicts": {"lead"},
+    "POST /projects/{project_id}/members/{user_id}/conflicts/{rule_id}/removal": {"lead"},
     "GET /projects/{project_id}/rounds": {"lead"},
     "POST /projects/{project_id}/rounds": {"lead"},
     "GET /projects/{project_id}/rounds/new": {"lead"},
