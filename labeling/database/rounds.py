@@ -400,7 +400,7 @@ def change_state(conn: Connection, actor: Actor, round_id: str, allowed: tuple[s
 
 
 def add_raters(conn: Connection, actor: Actor, round_id: str, rater_ids: Sequence[str]) -> None:
-    """Lets more people rate in a round."""
+    """Lets more people rate in a round; one that came from elsewhere offers the slots it has left from now on."""
     found = round_of(conn, round_id)
     roles.require(conn, actor, found.project_id, "lead")
     known = set(conn.execute(select(round_rater.c.user_id).where(round_rater.c.round_id == round_id)).scalars())
@@ -408,6 +408,8 @@ def add_raters(conn: Connection, actor: Actor, round_id: str, rater_ids: Sequenc
     fresh = [{"round_id": round_id, "user_id": one, "gate": gate} for one in sorted(set(rater_ids) - known)]
     if fresh:
         conn.execute(insert(round_rater), fresh)
+        wants_more = (item.c.state.in_(("open", "escalated"))) & (item.c.n_held < item.c.slots)
+        conn.execute(update(item).where(item.c.round_id == round_id, item.c.is_free == 0, wants_more).values(is_free=1))
         audit.append(
             conn, found.project_id, actor, "raters_added", f"round:{round_id}",
             detail={"raters": [row["user_id"] for row in fresh]},

@@ -11,6 +11,7 @@ what its raters were shown. The evidence of such an item says so.
 import csv
 import io
 import json
+import unicodedata
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -245,14 +246,21 @@ def answers_of(row: dict[str, str], setting: Setting) -> dict[str, Any] | str:
             if not known.issuperset(answers[key]["codes"]):
                 return f"a concept in {key} that the vocabulary does not have"
         elif question.kind == "rationale":
-            answers[key] = {"text": value[: question.max_characters], "spans": []}
+            answers[key] = {"spans": [], "text": trimmed(value)}
         else:
-            answers[key] = value
+            answers[key] = value if question.kind in ("choice", "scale") else trimmed(value)
+        if question.kind in ("rationale", "text") and len(trimmed(value)) > question.max_characters:
+            return f"{len(trimmed(value))} characters in {key}, of which {question.max_characters} may be kept"
     try:
         check_answers(codebook, answers, "")
     except UserError:
         return "an answer that is none of its field's categories"
     return answers
+
+
+def trimmed(words: str) -> str:
+    """Words as answers keep them."""
+    return unicodedata.normalize("NFC", words).replace("\0", "").strip()
 
 
 def made_id(*parts: Any) -> str:
@@ -287,7 +295,7 @@ def bundle_of(labels: list[Label], text: str, path: Path, setting: Setting, now:
     snapshots = {place: snapshot_of(place, digest, now) for place in features}
     round_record = RoundRecord(
         id=round_id,
-        n=1_000_000,
+        n=1,  # or the next number that is free where it comes to
         kind="main",
         title=f"Labels of {path.name}"[:80],
         codebook=setting.codebook.id,

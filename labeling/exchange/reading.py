@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from labeling.answers import answer_of
 from labeling.codebook import Codebook
 from labeling.exchange import manifest as manifests
 from labeling.exchange.bundle import FILES, PROJECT_FILE, Bundle
@@ -18,6 +19,7 @@ from labeling.exchange.manifest import Manifest
 from labeling.exchange.records import CodebookRecord, ProjectRecord, RaterRecord
 from labeling.exchange.tables import R, read_json_lines, read_line
 from labeling.identifiers import sha256
+from labeling.round_settings import RoundSettings
 from sae.errors import UserError
 
 
@@ -85,6 +87,7 @@ def check(bundle: Bundle) -> None:
         for n, record in enumerate(records, 1):
             if sha256(record.body) != record.sha256:
                 raise broken(f"{name}, record {n}", "a body with another hash than it states")
+    check_rounds(bundle)
     check_judgements(bundle)
     check_references(bundle)
     check_unique(bundle)
@@ -121,29 +124,53 @@ def check_judgements(bundle: Bundle) -> None:
             check_answers(codebook, judgement.answers, where)
 
 
+EVERYWHERE = [1 << 20] * 1000
+"""Tokens of contexts whose text stayed where it came from: cited passages are looked at for their form alone."""
+
+
 def check_answers(codebook: Codebook, answers: dict[str, Any], where: str) -> None:
-    """Every answer is of a field of the codebook, and every category one of the field's."""
+    """Every answer is of a field of the codebook, and one that the field can have; lengths asked for are a matter of rating."""
     questions = {question.key: question for question in codebook.questions}
     for key, answer in answers.items():
         question = questions.get(key)
         if question is None:
             raise broken(where, "an answer to a field that its codebook does not have")
-        if question.kind in ("choice", "scale"):
-            allowed = {category.code for category in question.categories}
-            if question.can_abstain:
-                allowed.add("cannot_judge")
-            if not isinstance(answer, str) or answer not in allowed:
-                raise broken(where, f"an answer to {key} that is none of its {len(allowed)} categories")
-        elif question.kind == "concepts":
-            check_concepts(codebook, answer, where)
+        lenient = question.model_copy(update={"min_spans": 0, "min_characters": 0})
+        try:
+            is_stored = answer_of(lenient, answer, codebook, EVERYWHERE) == answer
+        except UserError:
+            is_stored = False
+        if not is_stored:
+            raise broken(where, f"an answer to {key} that its field cannot have")
 
 
-def check_concepts(codebook: Codebook, answer: Any, where: str) -> None:
-    """A set of concepts is of the vocabulary."""
-    known = {term.code for term in codebook.vocabulary.terms} if codebook.vocabulary else set()
-    codes = answer.get("codes") if isinstance(answer, dict) else None
-    if not isinstance(codes, list) or not all(isinstance(code, str) and code in known for code in codes):
-        raise broken(where, "concepts that its vocabulary does not have")
+def check_rounds(bundle: Bundle) -> None:
+    """Rounds were run by settings that there are, and what is known to be true of their items could be an answer."""
+    codebooks = {record.id: codebook_of(record) for record in bundle.codebooks}
+    asked: dict[str, Codebook] = {}
+    for n, one in enumerate(bundle.rounds, 1):
+        if one.codebook not in codebooks:
+            raise broken(f"rounds.jsonl, line {n}", "a codebook version that the export does not hold")
+        asked[one.id] = codebooks[one.codebook]
+        try:
+            RoundSettings.model_validate(one.policy)
+        except ValidationError as error:
+            raise broken(f"rounds.jsonl, line {n}", f"{error.error_count()} settings that no round has") from None
+    for n, one in enumerate(bundle.items, 1):
+        if one.gold is None or one.round not in asked:
+            continue
+        where = f"items.jsonl, line {n}"
+        if one.stratum != "detection":
+            check_answers(asked[one.round], one.gold, where)
+        elif not is_marks(one.gold, one.detail):
+            raise broken(where, "marks that its passages cannot have")
+
+
+def is_marks(gold: dict[str, Any], detail: dict[str, Any]) -> bool:
+    """Whether the truth of a detection task is a mark for each of its passages."""
+    marks, contexts = gold.get("fires"), detail.get("contexts")
+    is_list = isinstance(marks, list) and isinstance(contexts, list) and len(marks) == len(contexts)
+    return is_list and set(gold) == {"fires"} and all(isinstance(mark, bool) for mark in marks)
 
 
 def check_references(bundle: Bundle) -> None:

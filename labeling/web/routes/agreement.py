@@ -3,6 +3,8 @@
 import io
 import zipfile
 from importlib.metadata import version as version_of_package
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -101,16 +103,18 @@ def report_page(visit: Reader, request: Request, codebook: Version = None) -> Re
 
 @pages.get("/projects/{project_id}/export.zip")
 def export(visit: Reader) -> Response:
-    """All judgements, soft labels, codebooks and the audit in open formats, under pseudonyms, without evidence."""
-    from labeling.exchange.source import read_bundle
-    from labeling.exchange.writing import contents
+    """All judgements, soft labels, codebooks and the audit in open formats, under pseudonyms, without evidence: the folder
+    that `clinlens labels export` writes, so that it can be imported elsewhere."""
+    from labeling.exchange.export import ExportConfig
+    from labeling.exchange.export import export as write
 
-    with visit.database.read() as conn:
-        files = contents(read_bundle(conn, visit.project))
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in sorted(files.items()):
-            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    with TemporaryDirectory() as name, visit.database.read() as conn:
+        software = f"clinlens {version_of_package('clinlens')}"
+        write(conn, visit.project, Path(name), ExportConfig(), software, visit.database.version() or "")
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(Path(name).iterdir()):
+                archive.writestr(zipfile.ZipInfo(path.name), path.read_bytes(), zipfile.ZIP_DEFLATED)
     headers = {"Content-Disposition": 'attachment; filename="judgements.zip"'}
     return Response(packed.getvalue(), media_type="application/zip", headers=headers)
 

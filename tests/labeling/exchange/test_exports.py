@@ -5,13 +5,18 @@ from pathlib import Path
 
 import pytest
 from pyarrow import parquet
+from sqlalchemy import Connection, func, select
 
+from labeling.database import accounts, rounds, schema, submissions
+from labeling.database.assignments import Assignment, next_assignment
 from labeling.database.connection import Database
-from labeling.database.transaction import PROGRAM
+from labeling.database.submissions import Sent
+from labeling.database.transaction import PROGRAM, Actor
 from labeling.exchange import manifest as manifests
 from labeling.exchange.export import ExportConfig, export
 from labeling.exchange.merge import merge
 from labeling.exchange.reading import read
+from labeling.identifiers import new_id, sha256
 from sae.errors import UserError
 from tests.labeling.desk import Desk, plan
 
@@ -113,6 +118,78 @@ def test_raters_of_two_houses_on_the_same_items_stand_side_by_side(rated: Desk, 
     assert found["new"] == {"institution": 1, "user_account": 1, "assignment": 1, "judgement": 1, "item": 0}
     written(rated, tmp_path / "both")
     assert len((tmp_path / "both/judgements.jsonl").read_text().splitlines()) == 13
+
+
+def test_a_round_that_travels_is_rated_where_it_comes_to_and_comes_home(tmp_path: Path):
+    with Database.open(tmp_path / "ours.db", create=True) as database:
+        desk = Desk.of(database, n_raters=1)
+        round_id = desk.open_round(plan(2, slots=2)).id
+        for _ in range(2):
+            desk.submit(desk.next(desk.raters[0], round_id))
+        written(desk, tmp_path / "ours", evidence=True)
+        with Database.open(tmp_path / "theirs.db", create=True) as other:
+            with other.write() as conn:
+                merge(conn, read(tmp_path / "ours"), PROGRAM, other.now())
+                house = accounts.add_institution(conn, PROGRAM, "University Hospital")
+                rater = accounts.add_user(conn, PROGRAM, login="x.y", display_name="X Y", institution_id=house.id)
+                rounds.add_raters(conn, PROGRAM, round_id, [rater.id])
+            for _ in range(2):
+                with other.write() as conn:
+                    held = next_assignment(conn, Actor(rater.id), round_id)
+                    assert isinstance(held, Assignment)
+                    submissions.submit(
+                        conn, Actor(rater.id), held.id, {"category": "drug"}, Sent(new_id(), held.version)
+                    )
+            with other.read() as conn:
+                export(conn, desk.project_id, tmp_path / "theirs", ExportConfig(), "ClinLens test", "1")
+        with database.write() as conn:
+            merge(conn, read(tmp_path / "theirs"), PROGRAM, database.now())
+        with database.read() as conn:
+            houses = per_item(conn)
+    assert sorted(houses.values()) == [2, 2]
+
+
+def per_item(conn: Connection) -> dict[str, int]:
+    """Raters of each item who submitted."""
+    held = schema.assignment.c
+    query = select(held.item_id, func.count(held.rater_id.distinct())).where(held.state == "submitted")
+    return {row[0]: row[1] for row in conn.execute(query.group_by(held.item_id))}
+
+
+BAD = {
+    "words in place of a rationale": ("judgements.jsonl", "answers", {"category": "drug", "rationale": "because"}),
+    "a passage without its ends": (
+        "judgements.jsonl", "answers", {"category": "drug", "rationale": {"spans": [{"context": "a"}], "text": ""}},
+    ),
+    "a truth that is no answer": ("items.jsonl", "gold", {"category": ["drug"]}),
+    "settings of nothing": ("rounds.jsonl", "policy", {"nonsense": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_foreign_export_with_what_no_rater_could_say_is_refused_before_anything_is_taken_in(
+    rated: Desk, tmp_path: Path, name: str
+):
+    file, field, value = BAD[name]
+    written(rated, tmp_path / "one")
+    path = tmp_path / "one" / file
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0][field] = value
+    if field == "answers":
+        lines[0]["answers_sha256"] = sha256(value)
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    as_if_written(tmp_path / "one")
+    with pytest.raises(UserError, match=rf"{file}, line 1 holds .* Nothing was imported"):
+        read(tmp_path / "one")
+
+
+def as_if_written(folder: Path) -> None:
+    """Gives every file the hash that the manifest states of it."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for file in manifest["files"]:
+        data = (folder / file).read_bytes()
+        manifest["files"][file] = manifests.listed(data).model_dump()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 @pytest.fixture

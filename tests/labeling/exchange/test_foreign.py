@@ -54,6 +54,17 @@ def test_json_lines_say_the_same(desk: Desk, tmp_path: Path):
     assert taken(desk, tmp_path / "labels.jsonl", text, None)["new"]["judgement"] == 1
 
 
+def test_a_rationale_too_long_is_refused_and_rounds_are_counted_on(desk: Desk, tmp_path: Path):
+    head, line = "feature,rater,label,rationale\n", f"{NAME}/0,anna,disease,"
+    with pytest.raises(UserError, match=r"line 2: 5000 characters in rationale, of which \d+ may be kept"):
+        taken(desk, tmp_path / "long.csv", head + line + "x" * 5000 + "\n")
+    taken(desk, tmp_path / "short.csv", head + line + " because \n")
+    with desk.database.read() as conn:
+        body = conn.execute(select(schema.judgement.c.body)).scalar_one()
+        assert sorted(conn.execute(select(schema.round_.c.n)).scalars()) == [1, 2]
+    assert '"text":"because"' in body
+
+
 HOSTILE = {
     "empty": (b"", "line 1 has"),
     "no label": (b"feature,rater\n", "line 1 has 2 columns"),

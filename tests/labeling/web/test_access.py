@@ -1,7 +1,9 @@
 """Who may use which address: every route × every role, and nothing of others in what a rater is sent."""
 
+import io
 import re
 import uuid
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from clinlens.report.page import json_for_script
+from labeling.exchange import reading
 from labeling.web.access import rights_of
 from labeling.web.application import ROUTERS
 from tests.labeling.web.premises import GOLD_SECRET, PEOPLE, ROLES, SECRET, Premises, answers
@@ -307,3 +310,13 @@ def test_a_report_older_than_a_round_shows_its_raters_no_labels(premises: Premis
     assert SECRET not in seen
     assert seen == head + script.replace(f',"labels":{json_for_script(listed["saes"][0]["labels"])}', "")
     assert whole == head + script
+
+
+def test_what_an_analyst_downloads_can_be_imported(premises: Premises, tmp_path: Path):
+    with premises.visitor("analyst") as client:
+        packed = client.get(f"/projects/{premises.project}/export.zip").content
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        archive.extractall(tmp_path / "export")
+    found = reading.read(tmp_path / "export").bundle
+    assert len(found.judgements) > 0
+    assert (tmp_path / "export/soft_labels.jsonl").read_text().count("\n") == len(found.soft_labels) > 0
