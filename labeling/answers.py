@@ -4,7 +4,7 @@ The sentences name the field and the rule, never the rater's words.
 """
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
 from labeling.codebook import CANNOT_JUDGE, Codebook, Question
@@ -133,6 +133,46 @@ def span_of(question: Question, span: Any, lengths: list[int]) -> tuple[int, int
             f"`{question.name}` cites words that are not in the evidence, expected some of it. Mark them again."
         )
     return context, start, end
+
+
+def well_formed(codebook: Codebook, draft: Any) -> dict[str, Any]:
+    """The answers of a draft that have their field's form, complete or not; the others are left out."""
+    found = draft if isinstance(draft, Mapping) else {}
+    shapes = {question.key: FORMS[question.kind] for question in codebook.questions} | {"fires": is_flags}
+    return {key: answer for key, answer in found.items() if key in shapes and shapes[key](answer)}
+
+
+def is_word(answer: Any) -> bool:
+    """A text."""
+    return isinstance(answer, str)
+
+
+def is_flags(answer: Any) -> bool:
+    """The marks of a detection task."""
+    return isinstance(answer, list) and all(isinstance(one, bool) for one in answer)
+
+
+def is_choice_of_concepts(answer: Any) -> bool:
+    """Codes and words, or some of it."""
+    return isinstance(answer, Mapping) and is_words(answer.get("codes", [])) and is_word(answer.get("words", ""))
+
+
+def is_cited(answer: Any) -> bool:
+    """Words with passages, or some of it."""
+    spans = answer.get("spans", []) if isinstance(answer, Mapping) else None
+    return (
+        isinstance(spans, list)
+        and is_word(answer.get("text", ""))
+        and all(
+            isinstance(span, Mapping) and all(type(span.get(name)) is int for name in ("context", "start", "end"))
+            for span in spans
+        )
+    )
+
+
+FORMS: dict[str, Callable[[Any], bool]] = {
+    "choice": is_word, "scale": is_word, "text": is_word, "concepts": is_choice_of_concepts, "rationale": is_cited,
+}  # fmt: skip
 
 
 def labels_of(codebook: Codebook, answers: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from labeling.codebook import Codebook
+from labeling.yaml_text import parsed
 from sae.errors import UserError
 
 DEFAULT = Path(__file__).parent / "codebooks" / "feature-naming.yaml"
@@ -39,7 +40,7 @@ def read_codebook(path: Path) -> Codebook:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file."""
     try:
-        body = yaml.safe_load(path.read_text(encoding="utf-8"))
+        body = parsed(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}), expected YAML. Check path and syntax."

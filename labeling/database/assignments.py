@@ -17,6 +17,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from sqlalchemy.dialects import postgresql, sqlite
 
 from labeling import policy
+from labeling.answers import well_formed
 from labeling.database import audit, candidates, projects, standing
 from labeling.database.candidates import MINE, Seat
 from labeling.database.errors import Conflict, NotAllowed, NotFound
@@ -345,6 +346,7 @@ def task_of(conn: Connection, actor: Actor, assignment_id: str) -> Task:
         .order_by(judgement.c.revision.desc())
         .limit(1)
     ).one_or_none()
+    version = projects.codebook_of(conn, round_row.codebook_version_id)
     is_detection = row.stratum == "detection"
     snapshot = detection_view(row) if is_detection else json.loads(row.body)
     return Task(
@@ -355,10 +357,10 @@ def task_of(conn: Connection, actor: Actor, assignment_id: str) -> Task:
         state=found.state,
         version=found.version,
         lease_until=found.lease_until,
-        codebook=projects.codebook_of(conn, round_row.codebook_version_id),
+        codebook=version,
         snapshot_sha256=row.snapshot_sha256,
         snapshot=snapshot,
-        draft=json.loads(saved.body) if saved else None,
+        draft=well_formed(version.codebook, json.loads(saved.body)) if saved else None,
         draft_saved_at=saved.saved_at if saved else None,
         answers=json.loads(last.body) if last else None,
         revision=last.revision if last else 0,
@@ -388,10 +390,18 @@ def save_draft(conn: Connection, actor: Actor, assignment_id: str, body: dict[st
     """Keeps what a rater has typed so far; when. It survives an expired lease and is never analysed.
 
     Raises:
-        UserError: It is larger than any form.
+        UserError: It is larger than any form, or holds what no form of the codebook does.
     """
-    assignment_of(conn, assignment_id, actor)
-    text = canonical(body)
+    found = assignment_of(conn, assignment_id, actor)
+    version = projects.codebook_of(conn, round_of(conn, found.round_id).codebook_version_id)
+    body = {key: answer for key, answer in body.items() if answer is not None}
+    kept = well_formed(version.codebook, body)
+    if len(kept) < len(body):
+        raise UserError(
+            f"{len(body) - len(kept)} answers of the draft have another form than their fields, expected texts, lists and passages "
+            "as the page sends them. Reload the page; the draft before stands."
+        )
+    text = canonical(kept)
     if len(text) > MAX_DRAFT or any("\ud800" <= char <= "\udfff" for char in text):
         raise UserError(f"The draft is longer than {MAX_DRAFT} characters or no text, expected less. Shorten it.")
     values = {"body": text, "saved_at": now(conn)}

@@ -30,6 +30,9 @@ LEAST_SKILL, MOST_SKILL = 0.51, 0.99
 Query = Select[*tuple[Any, ...]]
 WINDOW = 32
 """Items of a stratum among which the policy chooses."""
+PATIENCE = 64
+"""Items given to a rater while the first one of their window is passed over, after which the first half of it is left for
+later: each search passes everything given since."""
 
 
 FIRST, THEN = ("calibration", "gold", "irr_fixed"), ("adaptive", "single", "detection")
@@ -40,8 +43,10 @@ class Window(NamedTuple):
     """The candidates of one stratum."""
 
     candidates: list[Candidate]
-    cursor: int
-    """Where the next search may begin."""
+    first: int
+    """Where the next search may begin, so that it finds all of them."""
+    middle: int
+    """So that it finds half of them."""
 
 
 class Search(NamedTuple):
@@ -95,10 +100,10 @@ def candidates_of(
             start = cursors.get(stratum, first_place(round_.seed, rater_id, stratum, shape.last_place))
             here = {**asked, "stratum": stratum}
             window = window_of(conn, search.onward, search.again, {**here, "start": start}, known)
-            cursors[stratum] = window.cursor
+            move(cursors, stratum, window)
             found += window.candidates
             if stratum == "adaptive":
-                begun = {**here, "start": window.cursor}
+                begun = {**here, "start": window.first}
                 found += window_of(conn, search.onward_begun, search.again_begun, begun, known).candidates
         yield list({candidate.item_id: candidate for candidate in found}.values())
 
@@ -201,10 +206,19 @@ def window_of(
 ) -> Window:
     """The next items from a place on, round to the beginning where there are too few."""
     rows = onward.rows(conn, asked)
-    first = rows[0].place - 1 if rows else 0
+    first, middle = (rows[0].place - 1, rows[len(rows) // 2].place - 1) if rows else (0, 0)
     if len(rows) < WINDOW:
         rows += again.rows(conn, asked)[: WINDOW - len(rows)]
-    return Window([candidate_of(row, known) for row in rows], first)
+    return Window([candidate_of(row, known) for row in rows], first, middle)
+
+
+def move(cursors: dict[str, int], stratum: str, window: Window) -> None:
+    """Brings a cursor forward, past items that were passed over for long: the search comes round to them again."""
+    n_served, since = cursors.get("n_served", 0), f"{stratum} since"
+    if window.first != cursors.get(stratum):
+        cursors |= {stratum: window.first, since: n_served}
+    elif n_served - cursors.get(since, 0) >= PATIENCE:
+        cursors |= {stratum: window.middle, since: n_served}
 
 
 class Posteriors:

@@ -227,6 +227,8 @@ def plain_words(error: exc.DatabaseError, name: str) -> str | None:
         return f"{name} cannot be written, expected a file and folder of your own. Check their permissions."
     if "not a database" in found or "malformed" in found:
         return f"{name} is damaged or no SQLite database, expected a database of judgements. Restore the last backup."
+    if "nul (0x00)" in found:
+        return "A text holds a NUL character, expected letters and signs. Take it out and send it again; nothing was stored."
     if "database is locked" in found:
         return f"{name} is locked by another program for more than 5 s, expected no other writer. Close that program."
     if "connection" in found and isinstance(error, exc.OperationalError):

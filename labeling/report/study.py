@@ -5,6 +5,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError
 
+from labeling.yaml_text import parsed
 from sae.config import Settings
 from sae.errors import UserError
 
@@ -36,7 +37,7 @@ def read_study(path: Path | None) -> Study:
     if path is None:
         return Study()
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = parsed(path.read_text(encoding="utf-8"))
         return Study.model_validate(found or {})
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}), expected a YAML file. Check the path.") from None

@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt, ValidationError
 from labeling.database.rounds import PlannedItem
 from labeling.round_settings import RoundSettings
 from labeling.snapshots import CandidateFeature, candidate_features, saes_of, snapshot_of
+from labeling.yaml_text import parsed
 from sae.config import Settings
 from sae.errors import UserError
 
@@ -57,7 +58,7 @@ def known_of(written: str) -> tuple[KnownAnswer, ...]:
         UserError: They are written otherwise.
     """
     try:
-        return tuple(KnownAnswer.model_validate(one) for one in yaml.safe_load(written) or [])
+        return tuple(KnownAnswer.model_validate(one) for one in parsed(written) or [])
     except (yaml.YAMLError, ValidationError, TypeError) as error:
         raise UserError(
             "The gold items are not readable, expected a list of `{feature: 12, answers: {category: diagnosis}}`. Correct it."

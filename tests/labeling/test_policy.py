@@ -164,8 +164,8 @@ def test_the_order_is_the_raters_own_and_the_seeds():
     assert len({tuple(order(rater, seed)) for rater in ("r", "s") for seed in (1, 2)}) == 4
 
 
-def test_no_item_of_a_window_waits_for_ever():
-    """The database shows the policy the next few items alone: one that lost every draw would keep all others from it."""
+def test_no_item_of_a_window_loses_every_draw():
+    """The database shows the policy the next few items alone, and searches from the first of them on."""
     n_items, width = 1500, 32
     waiting, longest = [item(f"i{n}", "irr_fixed", slots=1) for n in range(n_items)], 0
     for n_served in range(n_items):

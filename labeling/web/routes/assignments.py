@@ -38,7 +38,9 @@ class Next(Settings, frozen=True):
 class DraftBody(Settings, frozen=True):
     """Answers so far."""
 
-    answers: dict[str, Any] = Field(description="By key of the codebook's fields; nothing is checked yet.")
+    answers: dict[str, Any] = Field(
+        description="By key of the codebook's fields; incomplete, but each in its field's form."
+    )
 
 
 class Saved(Settings, frozen=True):
@@ -167,7 +169,7 @@ def skip_by_form(visit: Mine, request: Request, assignment_id: str) -> Response:
             visit.actor,
             assignment_id,
             str(form.get("reason", "")),
-            version=int(version) if version.isdecimal() else 0,
+            version=int(version) if version.isdecimal() and len(version) < 10 else 0,
         )
         round_id = assignments.assignment_of(conn, assignment_id, visit.actor).round_id
     return go_to_next(visit, request, round_id)

@@ -16,6 +16,7 @@ from labeling.web.form import concepts
 from labeling.web.pages import page
 from labeling.web.replies import KeptRoute
 from labeling.web.visit import Visit
+from labeling.yaml_text import parsed
 from sae.config import Settings
 from sae.errors import UserError
 
@@ -132,7 +133,7 @@ def read(written: str) -> Codebook:
         UserError: It is no YAML, or no codebook.
     """
     try:
-        return Codebook.model_validate(yaml.safe_load(written))
+        return Codebook.model_validate(parsed(written))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"in line {mark.line + 1}" if mark else "somewhere"

@@ -60,6 +60,10 @@ def state_of(overview: rounds.Overview) -> RoundState:
     )  # fmt: skip
 
 
+MOST_DIGITS = 9
+"""Of a feature's number."""
+
+
 @pages.get("/projects/{project_id}/rounds")
 def rounds_page(visit: Lead, request: Request) -> Response:
     """All rounds and how far they are."""
@@ -154,7 +158,7 @@ def numbers(written: str) -> list[int]:
         UserError: One is no number.
     """
     parts = written.replace(",", " ").split()
-    if not all(part.isdecimal() for part in parts):
+    if not all(part.isdecimal() and len(part) <= MOST_DIGITS for part in parts):
         raise UserError("The features are not all whole numbers, expected such as 12, 40, 7. Correct them.")
     return [int(part) for part in parts]
 

@@ -7,12 +7,22 @@ from dataclasses import asdict
 import pytest
 from sqlalchemy import delete, exc, insert, select, update
 
-from labeling.database import assignments, audit, calibration, conflicts, rounds, schema, skills, submissions
+from labeling.database import (
+    assignments,
+    audit,
+    calibration,
+    candidates,
+    conflicts,
+    rounds,
+    schema,
+    skills,
+    submissions,
+)
 from labeling.database.assignments import Empty, next_assignment, save_draft, skip, task_of
 from labeling.database.errors import Conflict, NotAllowed, NotFound
 from labeling.database.skills import skills_of
 from labeling.database.submissions import Sent, undo_last
-from labeling.identifiers import new_id
+from labeling.identifiers import canonical, new_id
 from labeling.queue_policy import QueuePolicy
 from labeling.round_settings import RoundSettings
 from sae.errors import UserError
@@ -232,6 +242,52 @@ def test_a_conflict_with_nothing_is_refused(desk: Desk, kind: str, value: str):
     desk.open_round(plan(1))
     with pytest.raises(UserError, match="expected"), desk.database.write() as conn:
         conflicts.add_coi_rule(conn, desk.lead, desk.project_id, desk.raters[0].user_id or "", kind, value)
+
+
+def test_items_passed_over_are_left_for_later_and_come_round_again(desk: Desk):
+    opened = desk.open_round(plan(150, "adaptive", 2))
+    for _ in range(75):
+        desk.submit(desk.next(desk.raters[1], opened.id))
+    given = set()
+    while not isinstance(held := desk.next(desk.raters[0], opened.id), Empty):
+        given.add(held.item_id)
+        desk.submit(held)
+    assert len(given) == 150
+
+
+def test_a_search_never_passes_many_items_that_the_rater_has_had():
+    """The worst policy: it takes the last item of its window, each time."""
+    waiting, cursors, most_passed = list(range(1, 1501)), {"n_served": 0}, 0
+    while len(waiting) > 2 * candidates.WINDOW:
+        start = cursors.get("adaptive", 0)
+        window = [place for place in waiting if place > start][: candidates.WINDOW] or waiting[: candidates.WINDOW]
+        candidates.move(cursors, "adaptive", candidates.Window([], window[0] - 1, window[len(window) // 2] - 1))
+        most_passed = max(most_passed, window[-1] - window[0] - len(window))
+        waiting.remove(window[-1])
+        cursors["n_served"] += 1
+        if window[-1] == 1500:
+            break
+    assert most_passed < 4 * candidates.PATIENCE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"category": 5}, {"category": float("nan")}, {"rationale": "because"}, {"rationale": {"spans": [{"context": "a"}]}},
+        {"rationale": {"spans": 3}}, {"rationale": {"text": None}}, {"fires": [1]}, {"stranger": "x"},
+    ],
+)  # fmt: skip
+def test_a_draft_that_no_form_could_hold_is_refused_and_the_one_before_stands(desk: Desk, body: dict):
+    opened = desk.open_round(plan(1))
+    given = desk.next(desk.raters[0], opened.id)
+    with desk.database.write() as conn:
+        save_draft(conn, desk.raters[0], given.id, {"category": "drug", "rationale": None})
+    with pytest.raises(UserError, match="1 answers of the draft"), desk.database.write() as conn:
+        save_draft(conn, desk.raters[0], given.id, {"category": "drug"} | body)
+    with desk.database.write() as conn:
+        conn.execute(update(schema.draft).values(body=canonical({"category": "drug", "rationale": 5})))
+    with desk.database.read() as conn:
+        assert task_of(conn, desk.raters[0], given.id).draft == {"category": "drug"}
 
 
 def test_somebody_elses_task_does_not_exist(desk: Desk):
