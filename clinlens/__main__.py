@@ -230,14 +230,21 @@ def convert_verb(
     help="Methods; gim, and of a feature sae_features, if none is named.",
 )
 @click.option("--set", "settings", multiple=True, metavar="METHOD.KEY=VALUE", help="A setting of a method.")
-@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of everything random.")
 @click.option("--window", type=click.IntRange(4), metavar="N", help="Read a longer text in windows of N tokens.")
 @click.option(
     "--tail", default=32, show_default=True, type=click.IntRange(1), help="Last tokens that stand in every window."
 )
-@click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help="Write heat maps.")
-@click.option("--save", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write the records.")
-@click.option("--inseq", type=click.Path(path_type=Path), metavar="DIR", help="Write a file per method as Inseq's.")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.html", help="Write heat maps.")
+@click.option(
+    "--save", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.jsonl", help="Write the records."
+)
+@click.option(
+    "--inseq",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write a file per method as Inseq's.",
+)
 @click.option("--fresh", is_flag=True, help="Neither take results from the run folder nor keep them there.")
 @as_json
 def attribute_verb(run: Path, as_json: bool, **options: Any) -> None:

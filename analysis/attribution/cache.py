@@ -28,9 +28,14 @@ class Cache:
         return self.folder / f"{artefact.content_hash(case.text, ids, special, spans, origin)}.json"
 
     def get(self, case: Case, origin: dict[str, Any]) -> dict[str, Any] | None:
-        """A result that was made before."""
+        """A result that was made before; none where its file was cut off."""
         path = self.path(case, origin)
-        return artefact.read_json(path) if path is not None and path.is_file() else None
+        if path is None or not path.is_file():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            return None
 
     def put(self, case: Case, origin: dict[str, Any], result: dict[str, Any]) -> None:
         """Keeps a result."""

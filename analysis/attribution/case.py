@@ -110,8 +110,8 @@ def read(
     longest = lm.max_context_tokens
     frame = frame_of(lm, CaptureConfig(prepend_bos=prepend_bos))._replace(context_tokens=2**31 - 1)
     encoded = lm.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    if not encoded["input_ids"]:
-        raise UserError("The text has no token, expected words. Give a text that is not empty.")
+    if not encoded["input_ids"] or not text.strip():
+        raise UserError("The text has no word, expected some. Give a text that is not empty.")
     rows = framed(0, encoded, frame, special_ids(lm.tokenizer))
     n_tokens = len(rows.token_id)
     if n_tokens > longest and not may_be_long:

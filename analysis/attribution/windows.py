@@ -5,6 +5,7 @@ two far passages do together is not seen: that is said with the result.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from analysis.attribution.build import attribute
 from analysis.attribution.case import Case
 from analysis.attribution.config import MethodConfig
 from analysis.attribution.problem import Problem
-from analysis.attribution.scores import Scores
+from analysis.attribution.scores import Completeness, Scores
 from analysis.attribution.target import TokenTarget, answer
 from sae.errors import UserError
 
@@ -50,12 +51,29 @@ def windowed(problem: Problem, cfg: MethodConfig, seed: int, window_tokens: int,
         total[rows] += scores.raw
         seen[rows] += 1
         found.append(scores)
+    diagnostics: dict[str, Any] = {"n_windows": len(pieces), "window_tokens": window_tokens, "tail_tokens": tail_tokens}
+    if all("is_converged" in one.diagnostics for one in found):
+        diagnostics["is_converged"] = all(one.diagnostics["is_converged"] for one in found)
     return replace(
-        found[-1], raw=total / seen, terms={}, completeness=(), corrected=(), caveat=found[-1].caveat + CAVEAT,
-        diagnostics={"n_windows": len(pieces), "window_tokens": window_tokens, "tail_tokens": tail_tokens},
+        found[-1], raw=total / seen, terms={name: joined(name, found, pieces, seen) for name in found[-1].terms},
+        completeness=worst([one.completeness for one in found]), corrected=worst([one.corrected for one in found]),
+        caveat=found[-1].caveat + CAVEAT, diagnostics=diagnostics,
         n_forwards=sum(one.n_forwards for one in found), n_backwards=sum(one.n_backwards for one in found),
         seconds=sum(one.seconds for one in found), peak_bytes=max(one.peak_bytes for one in found),
     )  # fmt: skip
+
+
+def joined(name: str, found: list[Scores], pieces: list[list[int]], seen: np.ndarray) -> np.ndarray:
+    """A part of the scores over all windows, as the scores themselves: the mean where windows overlap."""
+    total = np.zeros((len(seen), found[-1].terms[name].shape[1]))
+    for one, rows in zip(found, pieces, strict=True):
+        total[rows] += one.terms[name]
+    return total / seen
+
+
+def worst(each: list[tuple[Completeness, ...]]) -> tuple[Completeness, ...]:
+    """Of every target the window whose scores add up worst: sums of different windows are of different things."""
+    return tuple(max(column, key=lambda one: one.gap) for column in zip(*each, strict=True))
 
 
 def windows(case: Case, window_tokens: int, tail_tokens: int) -> list[list[int]]:

@@ -29,6 +29,8 @@ from hooks.model import LanguageModel
 from sae.errors import UserError
 
 NAN = float("nan")
+JUDGE = 1_000_003
+"""Added to the seed of what judges: by the methods' own seed the reference would be judged on the replacements it was made with."""
 Rows = dict[str, list[float]]
 """Figure → one value per case; nan where a case has none."""
 
@@ -112,7 +114,7 @@ def compare(
     pairs: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for number, case in enumerate(cases):
         scores = {one.name: one.run(case.problem, cfg.seed) for one in contenders}
-        perturbed = Perturbed(case.problem, cfg.n_draws, cfg.seed)
+        perturbed = Perturbed(case.problem, cfg.n_draws, cfg.seed + JUDGE)
         probe = Probe.of(perturbed, cfg)
         for one in contenders:
             found = case_figures(case, scores[one.name], perturbed, probe, cfg)

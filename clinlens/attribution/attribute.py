@@ -72,12 +72,34 @@ def attribute_cases(
     """The records of cases.
 
     Raises:
-        UserError: A case cannot be explained, or not by the only method asked for.
+        UserError: A case cannot be explained, or not by the only method asked for; of several it says which.
     """
     lm = load(run.model)
+    refuse_long_window(lm, options)
     cache = Cache(run.folder / FOLDER if options.is_cached else None)
+    found = []
     with progress("attribute", len(asked) * len(cfgs), "result") as done:
-        return [one_record(run, lm, one, cfgs, options, cache, done) for one in asked]
+        for one in asked:
+            try:
+                found.append(one_record(run, lm, one, cfgs, options, cache, done))
+            except UserError as error:
+                if len(asked) == 1:
+                    raise
+                raise UserError(f"Case {one.id!r}: {error} The {len(found)} before it are in the cache.") from error
+    return found
+
+
+def refuse_long_window(lm: LanguageModel, options: Options) -> None:
+    """Refuses a window that the model cannot read.
+
+    Raises:
+        UserError: It cannot.
+    """
+    if options.window is not None and options.window > lm.max_context_tokens:
+        raise UserError(
+            f"--window is {options.window} tokens, but the model {lm.name!r} reads at most {lm.max_context_tokens}, expected no "
+            "more than that. Lower it."
+        )
 
 
 def one_record(
@@ -119,7 +141,17 @@ def ask(run: Run, lm: LanguageModel, asked: Asked, options: Options) -> Question
         return load_sae(sae_folder(run.folder, hook_point, options.sae_id, run.cfg.choice))
 
     if options.window is None or case.n_tokens <= options.window:
-        return Question(case, problem_of(case, lm, asked.request, open_sae, fixed), None)
+        problem = problem_of(case, lm, asked.request, open_sae, fixed)
+        if not problem.is_free.any():
+            raise UserError(
+                "All tokens of the text are special or held fixed, expected some to explain. Mark less of it in `fixed`."
+            )
+        return Question(case, problem, None)
+    if asked.request.features:
+        raise UserError(
+            f"The text has {case.n_tokens} tokens and would be read in windows of {options.window}, but a feature is explained on "
+            f"a whole text, expected at most {lm.max_context_tokens} tokens. Raise --window up to that, or shorten the text."
+        )
     last = taken(case, windows(case, options.window, options.tail)[-1])
     problem = problem_of(last, lm, asked.request, open_sae)
     return Question(case, problem, {"window_tokens": options.window, "tail_tokens": options.tail}, tuple(fixed))

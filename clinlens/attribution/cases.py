@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from analysis.attribution.target_request import TargetRequest
 from sae.config import Settings
@@ -21,6 +21,13 @@ class SpanRow(Settings, frozen=True):
     end: int = Field(gt=0, description="One past the last character.")
     label: str = Field(default="", description="What it is.")
 
+    @model_validator(mode="after")
+    def has_room(self) -> "SpanRow":
+        """It begins before it ends."""
+        if self.start >= self.end:
+            raise ValueError("start is not before end")
+        return self
+
 
 class Asked(TargetRequest, frozen=True):
     """One line of a file of cases: a text and what is asked of it."""
@@ -31,6 +38,21 @@ class Asked(TargetRequest, frozen=True):
     fixed: tuple[SpanRow, ...] = Field(
         default=(), description="Passages that are neither changed nor attributed, such as the question."
     )
+
+    @field_validator("text")
+    @classmethod
+    def is_text(cls, text: str) -> str:
+        """Halves of characters, which JSON can spell, are no text."""
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise ValueError("holds half a character")
+        return text
+
+    @model_validator(mode="after")
+    def spans_lie_in_the_text(self) -> "Asked":
+        """No passage ends behind the text."""
+        if any(one.end > len(self.text) for one in (*self.spans, *self.fixed)):
+            raise ValueError(f"a passage ends behind the text, which has {len(self.text)} characters")
+        return self
 
     @property
     def request(self) -> TargetRequest:
@@ -56,7 +78,7 @@ def read_cases(path: Path, request: TargetRequest) -> list[Asked]:
         UserError: The file is not to be had, or a line is no case.
     """
     found = []
-    for number, line in enumerate(contents(path).splitlines(), start=1):
+    for number, line in enumerate(contents(path).split("\n"), start=1):
         if line.strip():
             found.append(case_of(line, number, path, request))
     if not found:
@@ -96,7 +118,7 @@ def contents(path: Path) -> str:
         UserError: It is not to be had, or not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}), expected a text file in UTF-8. Correct the path."

@@ -81,6 +81,11 @@ def lines(found: dict[str, Any]) -> list[str]:
             scores = result["attribution"]["aggregated"]["token_importance"]["input"]
             order = sorted(range(len(scores)), key=lambda i: -abs(scores[i]))[:N_SHOWN]
             strongest = "  ".join(f"{tokens[i].strip()} {scores[i]:+.3g}" for i in order)
-            rows.append(f"{record['input']['name']:20} {result['method']:20} {strongest}")
+            rows.append(f"{record['input']['name']:20} {result['method']:20} {strongest}{doubt(result)}")
         rows += [f"{record['input']['name']:20} {one['method']:20} {one['reason']}" for one in record["refused"]]
     return rows + [f"wrote {path}" for path in found["files"]]
+
+
+def doubt(result: dict[str, Any]) -> str:
+    """What to say behind scores that did not come to rest."""
+    return "  (not converged)" if result["diagnostics"].get("is_converged") is False else ""

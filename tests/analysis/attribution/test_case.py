@@ -47,5 +47,5 @@ def test_a_text_longer_than_the_context_is_refused_not_cut():
 
 
 def test_an_empty_text_is_a_clear_error():
-    with pytest.raises(UserError, match="The text has no token"):
+    with pytest.raises(UserError, match="The text has no word"):
         cases.read("  ", opened("llama"))

@@ -6,9 +6,9 @@ import pytest
 from analysis.attribution import case as cases
 from analysis.attribution import target as targets
 from analysis.attribution.build import attribute
-from analysis.attribution.config import AttnLRPConfig, OcclusionConfig
+from analysis.attribution.config import METHODS, AttnLRPConfig, IntegratedGradientsConfig, OcclusionConfig
 from analysis.attribution.problem import Problem
-from analysis.attribution.windows import windowed, windows
+from analysis.attribution.windows import taken, windowed, windows
 from sae.errors import UserError
 from tests.analysis.attribution.worlds import TEXT, opened, problem
 
@@ -37,6 +37,25 @@ def test_tokens_in_several_windows_get_the_mean():
     assert scores.diagnostics["n_windows"] == len(windows(case, 20, 3)) == 4
     assert (scores.raw[1:] != 0).all()
     assert "Read in windows" in scores.caveat
+
+
+def test_windows_keep_what_the_scores_are_made_of_and_how_far_they_add_up():
+    lm = opened("gpt2")
+    case = cases.read(" ".join([TEXT] * 3), lm)
+    whole = Problem(lm, case, targets.next_token(case, lm, " acute"))
+    cfg = IntegratedGradientsConfig(refine_until=1e-9, max_steps=16)
+    pieces = windows(case, 20, 3)
+    each = []
+    for rows in pieces:
+        part = taken(case, rows)
+        each.append(attribute(Problem(lm, part, targets.next_token(part, lm, " acute")), cfg))
+    found = windowed(whole, cfg, 0, 20, 3)
+    assert found.completeness[0] == max((one.completeness[0] for one in each), key=lambda one: one.gap)
+    assert found.corrected[0].gap == max(one.corrected[0].gap for one in each)
+    assert found.diagnostics["is_converged"] is all(one.diagnostics["is_converged"] for one in each)
+    resampled = windowed(whole, METHODS["shapley"](n_permutations=4), 0, 20, 3)
+    assert resampled.terms["standard_error"].shape == resampled.raw.shape
+    assert (resampled.terms["standard_error"][1:] > 0).all()
 
 
 def test_a_window_without_room_is_refused():

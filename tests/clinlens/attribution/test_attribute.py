@@ -235,6 +235,61 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
     assert sentence in refused(config, capsys, "--text", note(config), *more)
 
 
+def test_a_window_longer_than_the_model_reads_is_refused_and_a_feature_is_read_whole(
+    config: Path, capsys: pytest.CaptureFixture[str]
+):
+    long = config.parent / "long.txt"
+    long.write_text(" ".join([TEXT] * 7))
+    for target in (("--target", " acute"), ("--feature", f"{POINT}/3")):
+        found = refused(config, capsys, "--text", str(long), *target, "--window", "100000")
+        assert "--window is 100000 tokens, but the model" in found
+        assert "reads at most 64" in found
+    asked = ("--text", str(long), "--feature", f"{POINT}/3", "--method", "attn_lrp", "--window", "32", "--tail", "4")
+    assert "a feature is explained on a whole text, expected at most 64 tokens" in refused(config, capsys, *asked)
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"text": TEXT, "spans": [{"start": 9, "end": 3}]}, "start is not before end"),
+        ({"text": TEXT, "spans": [{"start": 9, "end": 999}]}, "a passage ends behind the text"),
+        ({"text": "fever \ud800"}, "half a character"),
+        ({"text": " \n "}, "Case '2': The text has no word"),
+        ({"text": TEXT, "fixed": [{"start": 0, "end": len(TEXT)}]}, "Case '2': All tokens of the text are special or held fixed"),
+        ({"text": TEXT, "target": " fever cough"}, "Case '2': "),
+    ],
+)  # fmt: skip
+def test_a_case_that_cannot_be_explained_is_named(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: dict[str, Any], why: str
+):
+    rows = [{"text": TEXT, "target": " acute"}, {"target": " acute"} | row]
+    (tmp_path / "cases.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    found = refused(config, capsys, "--cases", str(tmp_path / "cases.jsonl"), "--method", "occlusion")
+    assert why in found
+    assert "fever" not in found or "target" in row
+
+
+def test_lines_end_where_json_says(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = [{"text": f"fever \u2028 {TEXT}"}, {"text": f"fever \x85 {TEXT}"}]
+    text = "".join(json.dumps(one, ensure_ascii=False) + "\r\n" for one in rows)
+    (tmp_path / "cases.jsonl").write_text(text, encoding="utf-8-sig")
+    main(["attribute", str(config), "--cases", str(tmp_path / "cases.jsonl"), "--target", " acute", "--json"])
+    assert len(json.loads(capsys.readouterr().out.strip().split("\n")[-1])["records"]) == 2
+
+
+def test_a_kept_result_that_was_cut_off_is_made_anew(config: Path, capsys: pytest.CaptureFixture[str]):
+    asked = ("--target", " acute", "--method", "occlusion", "--seed", "77")
+    before = said(config, capsys, *asked)["records"]
+    for path in (config.parent / "run/attributions").glob("*.json"):
+        path.write_text(path.read_text()[:100])
+    assert without_clocks(said(config, capsys, *asked)["records"][0]) == without_clocks(before[0])
+
+
+@pytest.mark.parametrize("more", [("--seed", "-1"), ("--report", "."), ("--save", ".")])
+def test_an_option_that_cannot_be_is_refused(config: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]):
+    assert "Traceback" not in refused(config, capsys, "--text", note(config), "--target", " acute", *more)
+
+
 def test_a_broken_case_is_named_by_its_line_and_not_shown(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
