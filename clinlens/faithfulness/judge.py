@@ -56,12 +56,13 @@ def chosen_suites(run: Run, names: Sequence[str]) -> list[SuiteName]:
 
 
 def chosen_methods(names: Sequence[str]) -> list[Contender]:
-    """The methods of their names, with the reference and the random order.
+    """The methods of their names, or `all`, with the reference and the random order.
 
     Raises:
         UserError: One is not known.
     """
     known = [one.name for one in contenders()]
+    names = () if "all" in names else names
     for name in names:
         if name not in known:
             raise UserError(
