@@ -169,8 +169,9 @@ def check_rounds(bundle: Bundle) -> None:
 def is_marks(gold: dict[str, Any], detail: dict[str, Any]) -> bool:
     """Whether the truth of a detection task is a mark for each of its passages."""
     marks, contexts = gold.get("fires"), detail.get("contexts")
-    is_list = isinstance(marks, list) and isinstance(contexts, list) and len(marks) == len(contexts)
-    return is_list and set(gold) == {"fires"} and all(isinstance(mark, bool) for mark in marks)
+    if not isinstance(marks, list) or not isinstance(contexts, list) or len(marks) != len(contexts):
+        return False
+    return set(gold) == {"fires"} and all(isinstance(mark, bool) for mark in marks)
 
 
 def check_references(bundle: Bundle) -> None:
