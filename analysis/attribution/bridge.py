@@ -40,7 +40,7 @@ from sae.base import SAE
 from sae.config import Settings
 
 
-class BridgeConfig(Settings, frozen=True):
+class BridgeSettings(Settings, frozen=True):
     """How tokens, features and the answer are connected."""
 
     features_from: Literal["both", "relp", "patching", "integrated"] = Field(
@@ -64,6 +64,11 @@ class BridgeConfig(Settings, frozen=True):
         default=None, description="Token at which features are looked at; the one before the answer if unset."
     )
     everywhere: bool = Field(default=False, description="Look at features at all positions, and not at one.")
+
+
+class BridgeConfig(BridgeSettings, frozen=True):
+    """The same with its seed, which where methods stand beside each other is that of all."""
+
     seed: int = Field(default=0, ge=0, description="Of drawn replacements.")
 
 

@@ -18,6 +18,7 @@ from pydantic import Field
 from analysis.attribution.bridge import (
     Bridge,
     BridgeConfig,
+    BridgeSettings,
     Ground,
     answer_graph,
     feature_graph,
@@ -36,6 +37,7 @@ from analysis.attribution.target_request import TargetRequest
 from hooks.hook_points import expand
 from hooks.model import LanguageModel
 from sae.base import SAE
+from sae.errors import UserError
 
 NAME = "sae_features"
 CAVEAT = (
@@ -44,7 +46,7 @@ CAVEAT = (
 )
 
 
-class SAEFeaturesConfig(BridgeConfig, frozen=True):
+class SAEFeaturesConfig(BridgeSettings, frozen=True):
     """Tokens → SAE features → answer, each link an estimate or measured."""
 
     method: Literal["sae_features"] = NAME
@@ -107,9 +109,13 @@ def bridge_origin(asked: Asked, problem: Problem, cfg: SAEFeaturesConfig, seed: 
 def bridge_result(asked: Asked, problem: Problem, cfg: SAEFeaturesConfig, seed: int) -> dict[str, Any]:
     """The part of a record."""
     memory, start = Footprint(problem.lm.device), time.perf_counter()
-    given: dict[str, Any] = {name: getattr(cfg, name) for name in BridgeConfig.model_fields}
-    given["seed"] = seed
-    settings = BridgeConfig(**given)
+    if cfg.position is not None and not 0 <= cfg.position < asked.case.n_tokens:
+        raise UserError(
+            f"sae_features.position is {cfg.position}, expected 0 to {asked.case.n_tokens - 1}: the text has that many tokens. "
+            "Correct it."
+        )
+    given: dict[str, Any] = {name: getattr(cfg, name) for name in BridgeSettings.model_fields}
+    settings = BridgeConfig(**given, seed=seed)
     ground = ground_of(asked, problem, settings)
     graphs = [feature_graph(ground, one, settings) for one in feature_targets(asked)]
     answer = answer_graph(ground, settings) if ground.has_answer else None

@@ -143,6 +143,16 @@ def test_the_bridge_explains_an_answer_of_several_tokens(config: Path, capsys: p
     assert [node["text"] for node in result["bridge"]["answer"]["nodes"] if node["kind"] == "answer"] == ["acute pain"]
 
 
+def test_the_bridge_has_the_seed_of_all_and_a_position_of_the_text(config: Path, capsys: pytest.CaptureFixture[str]):
+    asked = ("--target", " acute", "--method", "sae_features")
+    (record,) = said(config, capsys, *asked, "--seed", "3")["records"]
+    assert record["results"][0]["origin"]["seed"] == 3
+    assert "seed" not in record["results"][0]["origin"]["settings"]
+    for value in ("-1", "13"):
+        found = refused(config, capsys, "--text", note(config), *asked, "--set", f"sae_features.position={value}")
+        assert f"sae_features.position is {value}, expected 0 to 12" in found
+
+
 def test_the_bridge_reads_no_windows(config: Path, capsys: pytest.CaptureFixture[str]):
     long = config.parent / "long.txt"
     long.write_text(" ".join([TEXT] * 7))
