@@ -54,7 +54,7 @@ def attribute(problem: Problem, cfg: MethodConfig, seed: int = 0) -> Scores:
     memory, start = Footprint(problem.lm.device), time.perf_counter()
     found = run(problem, cfg, seed)
     return replace(
-        found, n_forwards=problem.cost.n_forwards, n_backwards=problem.cost.n_backwards,
+        found, n_forwards=problem.cost.n_forwards, n_tokens=problem.cost.n_tokens, n_backwards=problem.cost.n_backwards,
         seconds=time.perf_counter() - start, peak_bytes=memory.extra_bytes(),
     )  # fmt: skip
 

@@ -111,7 +111,7 @@ class FeatureSite:
 
     def scores(self, values: Float[Tensor, "batch length d_in"]) -> Float[Tensor, "batch targets"]:
         """The scores when the model goes on from other values; differentiable."""
-        self.problem.cost.n_forwards += len(values) - 1
+        self.problem.cost.add(len(values) - 1, values.shape[1])
         with edited(self.problem.lm, {self.point: lambda value: values.to(value.dtype)}):
             return self.problem.score(self.problem.embeds[None])
 

@@ -48,6 +48,7 @@ def estimated(site: FeatureSite, active: Active, method: Estimate, seed: int = 0
     )  # fmt: skip
     found = attribute(problem, METHODS[method](), seed)
     site.problem.cost.n_forwards += found.n_forwards
+    site.problem.cost.n_tokens += found.n_tokens
     site.problem.cost.n_backwards += found.n_backwards
     return found
 
@@ -74,7 +75,7 @@ class Replaced:
         found = []
         for rows in self.rows.split(self.site.problem.rows_per_batch):
             with torch.no_grad():
-                self.site.problem.cost.n_forwards += len(rows)
+                self.site.problem.cost.add(len(rows), rows.shape[1])
                 found.append(self.site.problem.heard(rows, self.site.point).float())
         whole = torch.cat(found)
         return whole.unflatten(0, (len(self.tokens), -1))

@@ -58,7 +58,7 @@ def flow(problem: Problem) -> Flow:
     lm, ids = problem.lm, problem.case.input_ids[None]
     points = [HookPoint(layer, "hook_resid_post") for layer in range(lm.n_layers)]
     values = passage.record(lm, [HookPoint(0, "hook_resid_pre"), *points], ids, torch.ones_like(ids))
-    problem.cost.n_forwards += 1
+    problem.cost.add(1, ids.shape[1])
     states = torch.stack([values[one][0] for one in (HookPoint(0, "hook_resid_pre"), *points)]).double()
     return Flow(states[1:].norm(dim=-1).cpu().numpy(), states.diff(dim=0).norm(dim=-1).cpu().numpy())
 

@@ -42,8 +42,15 @@ class Cost:
 
     n_forwards: int = 0
     """Sequences that went through the model, whole or from their first change."""
+    n_tokens: int = 0
+    """Of these sequences, those that were run: of one that begins at its first change, the rest."""
     n_backwards: int = 0
     """Sequences that were differentiated, once for each target."""
+
+    def add(self, n_rows: int, n_tokens: int) -> None:
+        """Counts forward passes over rows of some tokens each."""
+        self.n_forwards += n_rows
+        self.n_tokens += n_rows * n_tokens
 
 
 class Problem:
@@ -164,7 +171,7 @@ class Problem:
             shift: Tokens before the rows, already in a cache.
             inputs: What else the model is given.
         """
-        self.cost.n_forwards += len(rows)
+        self.cost.add(len(rows), rows.shape[1])
         if isinstance(self.target, ClassTarget):
             return self.lm.model(inputs_embeds=rows, **inputs).logits
         chosen = range(len(self.target.positions)) if which is None else which

@@ -54,7 +54,7 @@ def result(
         },
         "diagnostics": scores.diagnostics,
         "origin": origin(problem, cfg, seed, window),
-        "profile": profile(problem, scores),
+        "profile": profile(scores),
     }
 
 
@@ -84,14 +84,13 @@ def origin(problem: Problem, cfg: Settings, seed: int, window: dict[str, int] | 
     }
 
 
-def profile(problem: Problem, scores: Scores) -> dict[str, Any]:
+def profile(scores: Scores) -> dict[str, Any]:
     """What the result took on this machine."""
-    n_tokens = scores.n_forwards * len(problem.sequence_ids)
     return {
         "seconds": scores.seconds,
         "n_forwards": scores.n_forwards,
         "n_backwards": scores.n_backwards,
-        "tokens_per_s": n_tokens / scores.seconds if scores.seconds > 0 else 0.0,
+        "tokens_per_s": scores.n_tokens / scores.seconds if scores.seconds > 0 else 0.0,
         "peak_extra_bytes": scores.peak_bytes,
     }
 

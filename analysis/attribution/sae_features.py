@@ -122,7 +122,8 @@ def bridge_result(asked: Asked, problem: Problem, cfg: SAEFeaturesConfig, seed: 
     cost = ground.site.problem.cost
     scores = Scores(
         NAME, heat(graphs, answer, problem.n_tokens)[:, None], problem.labels, caveat=CAVEAT,
-        diagnostics=diagnostics(answer or graphs[0]), n_forwards=cost.n_forwards, n_backwards=cost.n_backwards,
+        diagnostics=diagnostics(answer or graphs[0]), n_forwards=cost.n_forwards,
+        n_tokens=cost.n_tokens, n_backwards=cost.n_backwards,
         seconds=time.perf_counter() - start, peak_bytes=memory.extra_bytes(),
     )  # fmt: skip
     found = result(problem, scores, cfg, seed)

@@ -40,6 +40,8 @@ class Scores:
     caveat: str = ""
     """What not to believe of this method, in one sentence."""
     n_forwards: int = 0
+    n_tokens: int = 0
+    """That went through the model in them."""
     n_backwards: int = 0
     seconds: float = 0.0
     peak_bytes: int = 0

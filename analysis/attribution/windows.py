@@ -58,7 +58,8 @@ def windowed(problem: Problem, cfg: MethodConfig, seed: int, window_tokens: int,
         found[-1], raw=total / seen, terms={name: joined(name, found, pieces, seen) for name in found[-1].terms},
         completeness=worst([one.completeness for one in found]), corrected=worst([one.corrected for one in found]),
         caveat=found[-1].caveat + CAVEAT, diagnostics=diagnostics,
-        n_forwards=sum(one.n_forwards for one in found), n_backwards=sum(one.n_backwards for one in found),
+        n_forwards=sum(one.n_forwards for one in found), n_tokens=sum(one.n_tokens for one in found),
+        n_backwards=sum(one.n_backwards for one in found),
         seconds=sum(one.seconds for one in found), peak_bytes=max(one.peak_bytes for one in found),
     )  # fmt: skip
 

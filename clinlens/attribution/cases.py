@@ -100,7 +100,8 @@ def case_of(line: str, number: int, path: Path, request: TargetRequest) -> Asked
         return Asked(**({"id": str(number)} | options | defaults | row))
     except ValidationError as error:
         detail = error.errors()[0]
-        place = ".".join(map(str, detail["loc"])) or "the line"
+        is_stranger = detail["type"] == "extra_forbidden"  # its name may be anything, a patient's too
+        place = "a field" if is_stranger else ".".join(map(str, detail["loc"])) or "the line"
         raise UserError(
             f"{path}, line {number}: {place} {detail['msg'].lower()}, expected the fields {', '.join(Asked.model_fields)}. "
             "Correct it."

@@ -7,6 +7,8 @@ import torch
 
 from analysis.attribution import case as cases
 from analysis.attribution import target as targets
+from analysis.attribution.build import attribute
+from analysis.attribution.config import METHODS
 from analysis.attribution.problem import Problem
 from sae.errors import UserError
 from tests.analysis.attribution.test_target import POINT, random_sae
@@ -111,3 +113,17 @@ def test_a_folder_without_a_head_is_no_classifier(tmp_path):
     lm.model.save_pretrained(tmp_path)
     with pytest.raises(UserError, match="no weights for a classification head"):
         with_head(replace(lm, folder=tmp_path))
+
+
+@pytest.mark.parametrize("method", ["occlusion", "resampling", "integrated_gradients", "hidden_state", "shapley"])
+def test_tokens_that_went_through_the_model_are_counted_where_they_are_embedded(method: str):
+    found = problem("llama")
+    n_run = 0
+
+    def count(_module: object, _given: object, outputs: torch.Tensor) -> None:
+        nonlocal n_run
+        n_run += outputs.shape[0] * outputs.shape[1]
+
+    with found.lm.model.model.layers[0].mlp.register_forward_hook(count):
+        scores = attribute(found, METHODS[method]())
+    assert scores.n_tokens == n_run > 0
