@@ -108,7 +108,10 @@ def pipe(end: IO[str] | None) -> IO[str]:
 
 def keep(home: Path) -> None:
     """Holds two nodes until the input ends."""
+    from ray._private.utils import get_ray_address_file
     from ray.cluster_utils import Cluster
+
+    Path(get_ray_address_file(None)).parent.mkdir(parents=True, exist_ok=True)  # Ray writes there and does not make it
 
     common = {
         "num_cpus": 1,

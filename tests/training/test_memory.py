@@ -49,4 +49,5 @@ def test_a_step_holds_no_more_than_is_planned(
     cfg = architecture(expansion_factor=EXPANSION, k=16)
     training = TrainingConfig(batch_tokens=BATCH, n_tokens=BATCH, kernels="torch")
     planned = step_bytes(Fit(Path("run"), "blocks.0.hook_resid_post", cfg, training, 0, "store", 1), D_IN)
-    assert 4 * D_SAE * BATCH < held_bytes(cfg, n_dead) <= planned, "the buffer of pre-activations is the least"
+    held = min(held_bytes(cfg, n_dead) for _ in range(3))  # what else the process does can only add to a measurement
+    assert 4 * D_SAE * BATCH < held <= planned, "the buffer of pre-activations is the least"
