@@ -52,6 +52,8 @@ def windowed(problem: Problem, cfg: MethodConfig, seed: int, window_tokens: int,
         seen[rows] += 1
         found.append(scores)
     diagnostics: dict[str, Any] = {"n_windows": len(pieces), "window_tokens": window_tokens, "tail_tokens": tail_tokens}
+    if all("kept_by_softmax" in one.diagnostics for one in found):
+        diagnostics["kept_by_softmax"] = [one.diagnostics["kept_by_softmax"] for one in found]  # a list for each window
     if all("is_converged" in one.diagnostics for one in found):
         diagnostics["is_converged"] = all(one.diagnostics["is_converged"] for one in found)
     return replace(

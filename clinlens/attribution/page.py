@@ -102,6 +102,8 @@ def figures(result: dict[str, Any]) -> list[str]:
         found.append(f"{what} {worst(before):.1%} of the scores' size")
     if after:
         found.append(f"{'biases alone' if is_relevance else 'after correction'} {worst(after):.1g}")
+    if result["diagnostics"].get("is_converged") is False:
+        found.append("not converged: more steps than allowed were needed")
     found.append(f"{spent['seconds']:.2f} s, {spent['n_forwards']} forwards, {spent['n_backwards']} backwards")
     found.append(f"{spent['peak_extra_bytes'] / 2**20:.0f} MiB more memory")
     return found

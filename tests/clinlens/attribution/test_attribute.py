@@ -295,6 +295,20 @@ def test_a_kept_result_that_was_cut_off_is_made_anew(config: Path, capsys: pytes
     assert without_clocks(said(config, capsys, *asked)["records"][0]) == without_clocks(before[0])
 
 
+def test_what_did_not_come_to_rest_says_so_in_windows_too(config: Path, capsys: pytest.CaptureFixture[str]):
+    long = config.parent / "long.txt"
+    long.write_text(" ".join([TEXT] * 7))
+    asked = ("--target", " acute", "--method", "integrated_gradients,attn_lrp", "--fresh")
+    strict = ("--set", "integrated_gradients.refine_until=1e-12", "--set", "integrated_gradients.max_steps=16")
+    out = config.parent / "page.html"
+    for text, more in ((note(config), ()), (str(long), ("--window", "32", "--tail", "4"))):
+        main(["attribute", str(config), "--text", text, *asked, *strict, *more, "--report", str(out)])
+        assert capsys.readouterr().out.count("(not converged)") == 1
+        shown = out.read_text()
+        assert "not converged: more steps than allowed were needed" in shown
+        assert "attention&#39;s softmax and biases keep" in shown or "attention's softmax and biases keep" in shown
+
+
 @pytest.mark.parametrize("more", [("--seed", "-1"), ("--report", "."), ("--save", ".")])
 def test_an_option_that_cannot_be_is_refused(config: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]):
     assert "Traceback" not in refused(config, capsys, "--text", note(config), "--target", " acute", *more)
