@@ -96,13 +96,18 @@ def text_of(question: Question, answer: Any) -> str:
     """Words: Unicode in its usual form, without blanks at the ends."""
     if not isinstance(answer, str) or any(unicodedata.category(char) == "Cs" for char in answer):
         raise UserError(f"`{question.name}` is no text, expected words. Type it again.")
-    text = unicodedata.normalize("NFC", answer).replace("\0", "").strip()
+    text = trimmed(answer)
     if not question.min_characters <= len(text) <= question.max_characters:
         raise UserError(
             f"`{question.name}` has {len(text)} characters, expected {question.min_characters} to "
             f"{question.max_characters}. Change its length."
         )
     return text
+
+
+def trimmed(words: str) -> str:
+    """Words as answers keep them."""
+    return unicodedata.normalize("NFC", words).replace("\0", "").strip()
 
 
 def rationale_of(question: Question, answer: Any, lengths: list[int]) -> dict[str, Any]:

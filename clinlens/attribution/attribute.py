@@ -85,7 +85,8 @@ def attribute_cases(
             except UserError as error:
                 if len(asked) == 1:
                     raise
-                raise UserError(f"Case {one.id!r}: {error} The {len(found)} before it are in the cache.") from error
+                kept = f" The {len(found)} before it are in the cache." if options.is_cached else ""
+                raise UserError(f"Case {one.id!r}: {error}{kept}") from error
     return found
 
 

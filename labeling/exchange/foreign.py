@@ -11,7 +11,6 @@ what its raters were shown. The evidence of such an item says so.
 import csv
 import io
 import json
-import unicodedata
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from sqlalchemy import Connection, select
 
+from labeling.answers import trimmed
 from labeling.codebook import Codebook
 from labeling.database.projects import pseudonym
 from labeling.database.schema import codebook_version, feature, item, project, sae_ref
@@ -256,11 +256,6 @@ def answers_of(row: dict[str, str], setting: Setting) -> dict[str, Any] | str:
     except UserError:
         return "an answer that is none of its field's categories"
     return answers
-
-
-def trimmed(words: str) -> str:
-    """Words as answers keep them."""
-    return unicodedata.normalize("NFC", words).replace("\0", "").strip()
 
 
 def made_id(*parts: Any) -> str:
