@@ -18,6 +18,7 @@ from hooks.model import load
 @pytest.mark.parametrize("name", ["stories260k", "stories260k-clinical"])
 def test_a_real_decoder_gives_transformer_lens_values_on_real_notes(materials: Path, name: str):
     lm = load(ModelConfig(name=str(materials / "lm" / name)))
+    lm.model.double()  # in single precision some processors' rounding alone passes the bound
     notes = CorpusConfig(name=str(materials / "text" / "mts_dialog.jsonl"), max_documents=8)
     tokens = windows.tokenise(corpus.read(notes), lm, notes, CaptureConfig())
     points = [HookPoint(layer, kind) for layer in range(lm.n_layers) for kind in lm.family.places]
