@@ -20,6 +20,7 @@ Sums are added in another order than in one process, so the last bits differ, an
 border of being kept, a little more.
 """
 
+import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,6 +68,9 @@ class Replicas:
             return
         if self.device != "cpu":
             torch.cuda.set_device(self.device)
+        importlib.import_module(
+            "torch.distributed.nn"
+        )  # before: its functions keep the group they find, and its threads
         dist.init_process_group("gloo" if self.device == "cpu" else "nccl", timeout=PATIENCE)
         yield
         dist.destroy_process_group()  # not after a failure: it could wait for a process that is gone

@@ -303,6 +303,41 @@ def test_only_the_first_process_writes_and_speaks(pair: Pair):
     assert not list(pair.two.rglob(".*.part"))
 
 
+GROUP_OF_ONE = """
+import os, torch
+from training.replicas import Replicas
+
+def threads():
+    return sorted(open(f"/proc/self/task/{thread}/comm").read().strip() for thread in os.listdir("/proc/self/task"))
+
+with Replicas(0, 2).connected():
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports much of torch, parts of which ask for a group
+    print([name for name in threads() if "gloo" in name])
+print([name for name in threads() if "gloo" in name])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_thread_of_the_group_outlives_the_training():
+    """One that does may need the interpreter while that is taken down; the process then aborts after its work is done."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    group = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "RANK": "0",
+        "WORLD_SIZE": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    command = [sys.executable, "-c", GROUP_OF_ONE]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | group
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=True).stdout
+    inside, after = printed.splitlines()
+    assert "gloo" in inside
+    assert after == "[]"
+
+
 def test_batches_that_cannot_be_shared_evenly_are_refused_in_one_sentence(acts: Path, tmp_path: Path):
     shutil.copytree(acts, tmp_path / "run" / "acts")
     uneven = task(tmp_path / "run", FRESH[1], SETTINGS.model_copy(update={"batch_tokens": 33}))
