@@ -48,6 +48,12 @@ def validate_answers(codebook: Codebook, answers: Any, snapshot: Snapshot | Mapp
     return found
 
 
+def is_marks(answers: Any, n_contexts: int) -> bool:
+    """Whether answers are those of a detection task: `{"fires": [true, false, …]}`, a mark for each of its passages."""
+    marks = answers.get("fires") if isinstance(answers, Mapping) and set(answers) == {"fires"} else None
+    return isinstance(marks, list) and len(marks) == n_contexts and all(isinstance(mark, bool) for mark in marks)
+
+
 def answer_of(question: Question, answer: Any, codebook: Codebook, lengths: list[int]) -> Any:
     """One answer as it is stored."""
     match question.kind:

@@ -1,6 +1,6 @@
 """Settings of the review queue."""
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from sae.config import Settings
 
@@ -36,12 +36,3 @@ class QueuePolicy(Settings, frozen=True):
     )
     seed: NonNegativeInt = Field(default=0, description="Of the order of items and of the draw of gold items.")
     block_minutes: PositiveFloat = Field(default=25.0, description="Minutes of rating after which a break is offered.")
-
-    @model_validator(mode="after")
-    def can_settle(self) -> "QueuePolicy":
-        """An item that is escalated before it may be settled never is."""
-        if self.min_judgements > self.max_judgements:
-            raise ValueError(
-                f"min_judgements is {self.min_judgements}, expected at most max_judgements, which is {self.max_judgements}"
-            )
-        return self

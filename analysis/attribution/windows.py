@@ -38,8 +38,7 @@ def windowed(problem: Problem, cfg: MethodConfig, seed: int, window_tokens: int,
     if not isinstance(target, TokenTarget):
         raise UserError("Windows were asked for, but the target is no token, expected one. Leave --window out.")
     pieces = windows(problem.case, window_tokens, tail_tokens)
-    n, columns = problem.n_tokens, problem.n_targets
-    total, seen, found = np.zeros((n, columns)), np.zeros((n, 1)), []
+    found: list[Scores] = []
     for rows in pieces:
         case = taken(problem.case, rows)
         part = answer(
@@ -47,17 +46,15 @@ def windowed(problem: Problem, cfg: MethodConfig, seed: int, window_tokens: int,
             is_total=target.is_total,
         )  # fmt: skip
         fixed = [rows.index(one) for one in problem.fixed if one in rows]
-        scores = attribute(Problem(problem.lm, case, part, fixed=fixed, sampler=problem.sampler), cfg, seed)
-        total[rows] += scores.raw
-        seen[rows] += 1
-        found.append(scores)
+        found.append(attribute(Problem(problem.lm, case, part, fixed=fixed, sampler=problem.sampler), cfg, seed))
     diagnostics: dict[str, Any] = {"n_windows": len(pieces), "window_tokens": window_tokens, "tail_tokens": tail_tokens}
     if all("kept_by_softmax" in one.diagnostics for one in found):
         diagnostics["kept_by_softmax"] = [one.diagnostics["kept_by_softmax"] for one in found]  # a list for each window
     if all("is_converged" in one.diagnostics for one in found):
         diagnostics["is_converged"] = all(one.diagnostics["is_converged"] for one in found)
     return replace(
-        found[-1], raw=total / seen, terms={name: joined(name, found, pieces, seen) for name in found[-1].terms},
+        found[-1], raw=joined([one.raw for one in found], pieces),
+        terms={name: joined([one.terms[name] for one in found], pieces) for name in found[-1].terms},
         completeness=worst([one.completeness for one in found]), corrected=worst([one.corrected for one in found]),
         caveat=found[-1].caveat + CAVEAT, diagnostics=diagnostics,
         n_forwards=sum(one.n_forwards for one in found), n_tokens=sum(one.n_tokens for one in found),
@@ -66,11 +63,13 @@ def windowed(problem: Problem, cfg: MethodConfig, seed: int, window_tokens: int,
     )  # fmt: skip
 
 
-def joined(name: str, found: list[Scores], pieces: list[list[int]], seen: np.ndarray) -> np.ndarray:
-    """A part of the scores over all windows, as the scores themselves: the mean where windows overlap."""
-    total = np.zeros((len(seen), found[-1].terms[name].shape[1]))
-    for one, rows in zip(found, pieces, strict=True):
-        total[rows] += one.terms[name]
+def joined(found: list[np.ndarray], pieces: list[list[int]]) -> np.ndarray:
+    """Scores of each window's tokens, (its tokens, targets), as those of the text: the mean where windows overlap."""
+    n_tokens = max(map(max, pieces)) + 1
+    total, seen = np.zeros((n_tokens, found[-1].shape[1])), np.zeros((n_tokens, 1))
+    for scores, rows in zip(found, pieces, strict=True):
+        total[rows] += scores
+        seen[rows] += 1
     return total / seen
 
 

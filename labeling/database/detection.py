@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
+from labeling.answers import is_marks
 from labeling.database import judgements, rounds
 from labeling.database.judgements import FeatureKey
 from labeling.database.rounds import PlannedItem, Round
@@ -45,12 +46,11 @@ def validate_marks(answers: Any, detail: Mapping[str, Any]) -> dict[str, Any]:
         UserError: There are too few, too many, or something else.
     """
     n_contexts = len(detail["contexts"])
-    marks = answers.get("fires") if isinstance(answers, Mapping) and set(answers) == {"fires"} else None
-    if not isinstance(marks, list) or len(marks) != n_contexts or not all(isinstance(mark, bool) for mark in marks):
+    if not is_marks(answers, n_contexts):
         raise UserError(
             f"The marks are malformed, expected yes or no for each of {n_contexts} passages. Mark each passage."
         )
-    return {"fires": marks}
+    return {"fires": answers["fires"]}
 
 
 def open_detection(  # noqa: PLR0913 - a round has these properties

@@ -110,6 +110,20 @@ class Overview(NamedTuple):
     raters: list[Gate]
 
 
+def refuse_contradictions(settings: RoundSettings) -> None:
+    """Stops settings that no item can settle by; a round that was opened with some goes on as it is.
+
+    Raises:
+        UserError: An item would be escalated before it may be settled.
+    """
+    policy = settings.queue
+    if policy.min_judgements > policy.max_judgements:
+        raise UserError(
+            f"queue.min_judgements is {policy.min_judgements}, expected at most queue.max_judgements, which is "
+            f"{policy.max_judgements}. Change one of the two."
+        )
+
+
 def open_round(  # noqa: PLR0913 - a round has these properties
     conn: Connection,
     actor: Actor,
@@ -140,10 +154,11 @@ def open_round(  # noqa: PLR0913 - a round has these properties
         gate_round_id: The calibration round that a rater must have passed before.
 
     Raises:
-        UserError: Kind, stratum, slots or gold are wrong, or there are no items or raters.
+        UserError: Kind, settings, stratum, slots or gold are wrong, or there are no items or raters.
     """
     roles.require(conn, actor, project_id, "lead")
     settings = settings or RoundSettings()
+    refuse_contradictions(settings)
     version = projects.codebook_of(conn, codebook_version_id)
     if kind not in KINDS or not rater_ids:
         raise UserError(

@@ -5,13 +5,13 @@
 3. Every hash is that of what it names; every reference leads to a record of the export.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from labeling.answers import answer_of
+from labeling.answers import answer_of, is_marks
 from labeling.codebook import Codebook
 from labeling.exchange import manifest as manifests
 from labeling.exchange.bundle import FILES, PROJECT_FILE, Bundle
@@ -81,14 +81,13 @@ def read_codebooks(folder: Path, manifest: Manifest) -> Iterable[CodebookRecord]
 
 def check(bundle: Bundle) -> None:
     """Ends with an error what does not hang together."""
-    for codebook in bundle.codebooks:
-        codebook_of(codebook)
+    codebooks = {record.id: codebook_of(record) for record in bundle.codebooks}
     for name, records in (("codebook", bundle.codebooks), ("saes.jsonl", bundle.saes), ("snapshots", bundle.snapshots)):
         for n, record in enumerate(records, 1):
             if sha256(record.body) != record.sha256:
                 raise broken(f"{name}, record {n}", "a body with another hash than it states")
-    check_rounds(bundle)
-    check_judgements(bundle)
+    check_rounds(bundle, codebooks)
+    check_judgements(bundle, codebooks)
     check_references(bundle)
     check_unique(bundle)
 
@@ -108,20 +107,20 @@ def codebook_of(record: CodebookRecord) -> Codebook:
     return codebook
 
 
-def check_judgements(bundle: Bundle) -> None:
+def check_judgements(bundle: Bundle, codebooks: Mapping[str, Codebook]) -> None:
     """The answers are those that were given, and of the codebook that was asked."""
-    codebooks = {record.id: (record, codebook_of(record)) for record in bundle.codebooks}
+    versions = {record.id: record for record in bundle.codebooks}
     for n, judgement in enumerate(bundle.judgements, 1):
         where = f"judgements.jsonl, line {n}"
         if sha256(judgement.answers) != judgement.answers_sha256:
             raise broken(where, "answers with another hash than it states")
-        if judgement.codebook_id not in codebooks:
+        if judgement.codebook_id not in versions:
             raise broken(where, "a codebook version that the export does not hold")
-        record, codebook = codebooks[judgement.codebook_id]
+        record = versions[judgement.codebook_id]
         if (record.sha256, record.n) != (judgement.codebook_sha256, judgement.codebook):
             raise broken(where, "a codebook version under another number or hash")
         if judgement.round_kind != "detection":
-            check_answers(codebook, judgement.answers, where)
+            check_answers(codebooks[record.id], judgement.answers, where)
 
 
 EVERYWHERE = [1 << 20] * 1000
@@ -144,9 +143,8 @@ def check_answers(codebook: Codebook, answers: dict[str, Any], where: str) -> No
             raise broken(where, f"an answer to {key} that its field cannot have")
 
 
-def check_rounds(bundle: Bundle) -> None:
+def check_rounds(bundle: Bundle, codebooks: Mapping[str, Codebook]) -> None:
     """Rounds were run by settings that there are, and what is known to be true of their items could be an answer."""
-    codebooks = {record.id: codebook_of(record) for record in bundle.codebooks}
     asked: dict[str, Codebook] = {}
     for n, one in enumerate(bundle.rounds, 1):
         if one.codebook not in codebooks:
@@ -160,18 +158,11 @@ def check_rounds(bundle: Bundle) -> None:
         if one.gold is None or one.round not in asked:
             continue
         where = f"items.jsonl, line {n}"
+        contexts = one.detail.get("contexts")
         if one.stratum != "detection":
             check_answers(asked[one.round], one.gold, where)
-        elif not is_marks(one.gold, one.detail):
+        elif not isinstance(contexts, list) or not is_marks(one.gold, len(contexts)):
             raise broken(where, "marks that its passages cannot have")
-
-
-def is_marks(gold: dict[str, Any], detail: dict[str, Any]) -> bool:
-    """Whether the truth of a detection task is a mark for each of its passages."""
-    marks, contexts = gold.get("fires"), detail.get("contexts")
-    if not isinstance(marks, list) or not isinstance(contexts, list) or len(marks) != len(contexts):
-        return False
-    return set(gold) == {"fires"} and all(isinstance(mark, bool) for mark in marks)
 
 
 def check_references(bundle: Bundle) -> None:

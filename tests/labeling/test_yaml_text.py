@@ -3,7 +3,6 @@
 import pytest
 import yaml
 
-from labeling.queue_policy import QueuePolicy
 from labeling.web.planning import known_of
 from labeling.web.routes.codebooks import read
 from labeling.web.routes.rounds import numbers
@@ -31,8 +30,3 @@ def test_a_number_of_thousands_of_digits_is_no_feature():
     with pytest.raises(UserError, match="whole numbers"):
         numbers("12, " + "9" * 5000)
     assert numbers("12, 7 3") == [12, 7, 3]
-
-
-def test_an_item_cannot_be_escalated_before_it_may_be_settled():
-    with pytest.raises(ValueError, match="min_judgements is 5, expected at most max_judgements"):
-        QueuePolicy(min_judgements=5, max_judgements=2)

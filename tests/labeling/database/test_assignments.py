@@ -420,3 +420,17 @@ def test_how_much_a_rater_was_given_is_written_down_and_counted_where_it_is_not(
         if n == 1:  # as an older version left it
             with desk.database.write() as conn:
                 conn.execute(update(schema.round_rater).values(cursors="{}"))
+
+
+def test_a_round_in_which_no_item_could_be_settled_is_not_opened_and_one_that_was_goes_on(desk: Desk):
+    contradictory = RoundSettings(retest_share=0, queue=QueuePolicy(min_judgements=5, max_judgements=2))
+    with pytest.raises(
+        UserError, match=r"queue.min_judgements is 5, expected at most queue.max_judgements, which is 2"
+    ):
+        desk.open_round(plan(2), settings=contradictory)
+    older = desk.open_round(plan(2))
+    with desk.database.write() as conn:
+        settings = canonical(contradictory.model_dump(mode="json"))
+        conn.execute(update(schema.round_).where(schema.round_.c.id == older.id).values(policy=settings))
+    held = desk.next(desk.raters[0], older.id)
+    assert desk.submit(held).revision == 1
