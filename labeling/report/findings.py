@@ -6,8 +6,9 @@ seed give the same bytes.
 
 import gc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -16,7 +17,7 @@ from labeling.bootstrap import BootstrapConfig
 from labeling.codebook import Codebook
 from labeling.judgement_table import JudgementTable
 from labeling.report import changes, grras, methods, people
-from labeling.report.beside import beside
+from labeling.report.beside import shared_out
 from labeling.report.config import ReportConfig
 from labeling.report.fields import field
 from labeling.report.flow import flow, panel
@@ -68,31 +69,27 @@ def findings(table: JudgementTable, cfg: ReportConfig, study: Study, software: s
     places = grid(rows)
     primary = codebook.question(codebook.primary)
 
-    def second_half() -> dict[str, Any]:
-        return {
-            "provenance": provenance(table, n, cfg, software),
-            "groups": people.groups(places, primary, bootstrap) if rows else [],
-            "drift": people.drift(places, primary, bootstrap),
-            "consensus": opinion(table.blind(n), codebook, cfg.seed),
-        }
-
-    with beside(second_half) as second:
-        parts: dict[str, Any] = {
-            "codebook": codebook_record(codebook, n),
-            "codebook_versions": versions(table),
-            "saes": sorted({f"{row.feature.hook_point}/{row.feature.sae_id}" for row in rows}),
-            "flow": flow(table, n, places),
-            "panel": panel(rows),
-            "fields": [field(places, codebook, question, table, bootstrap) for question in codebook.questions]
-            if rows
-            else [],
-            "retests": people.retests(table, codebook, n, bootstrap),
-            "gold": people.gold(table, codebook, n),
-            "confidence": trust(table, places, codebook, bootstrap),
-            "adjudication": changes.adjudicated(table, codebook, n),
-            "revisions": changes.revisions(table, codebook, n, bootstrap),
-        }
-        parts |= second()
+    asked = codebook.questions if rows else ()
+    tasks: dict[str, Callable[[], Any]] = {  # long ones first
+        "consensus": lambda: opinion(table.blind(n), codebook, cfg.seed),
+        "provenance": lambda: provenance(table, n, cfg, software),
+        **{f"fields.{one.key}": partial(field, places, codebook, one, table, bootstrap) for one in asked},
+        "groups": lambda: people.groups(places, primary, bootstrap) if rows else [],
+        "drift": lambda: people.drift(places, primary, bootstrap),
+        "revisions": lambda: changes.revisions(table, codebook, n, bootstrap),
+        "confidence": lambda: trust(table, places, codebook, bootstrap),
+        "retests": lambda: people.retests(table, codebook, n, bootstrap),
+        "gold": lambda: people.gold(table, codebook, n),
+        "flow": lambda: flow(table, n, places),
+        "panel": lambda: panel(rows),
+        "codebook_versions": lambda: versions(table),
+        "adjudication": lambda: changes.adjudicated(table, codebook, n),
+    }
+    parts = shared_out(tasks) | {
+        "codebook": codebook_record(codebook, n),
+        "saes": sorted({f"{row.feature.hook_point}/{row.feature.sae_id}" for row in rows}),
+    }
+    parts["fields"] = [parts[f"fields.{one.key}"] for one in asked]
     found = {
         "format": FORMAT,
         "version": VERSION,

@@ -5,15 +5,16 @@ import sys
 
 import pytest
 
-from labeling.report.beside import beside, can_fork
+from labeling.report.beside import can_fork, shared_out
 
 BEGIN = """
-import os
-from labeling.report.beside import beside, can_fork
+import os, time
+from labeling.report.beside import can_fork, shared_out
 from sae.errors import UserError
 assert can_fork()
 here = os.getpid()
 """
+NAPS = "{str(n): nap for n in range(8)}"
 
 
 def ran(script: str) -> str:
@@ -23,61 +24,67 @@ def ran(script: str) -> str:
     return done.stdout
 
 
-def test_work_is_done_in_another_process_and_its_errors_arrive():
+def test_each_task_is_done_once_and_who_is_busy_takes_no_more():
     said = ran(
-        "with beside(os.getpid) as outcome:\n"
-        "    assert outcome() != here\n"
-        "def fails():\n"
-        "    raise UserError('There is nothing to rate.')\n"
-        "try:\n"
-        "    with beside(fails) as outcome:\n"
-        "        outcome()\n"
-        "except UserError as error:\n"
-        "    print(error)\n"
+        "def long(): time.sleep(1.5); return os.getpid()\n"
+        "def short(): time.sleep(0.01); return os.getpid()\n"
+        "done = shared_out({'long': long} | {str(n): short for n in range(20)})\n"
+        "print(list(done) == ['long', *map(str, range(20))], len(set(done.values())))\n"
+        "print([name for name, who in done.items() if who == done['long']], here in done.values())\n"
+    )
+    assert said == "True 2\n['long'] True\n"
+
+
+def test_errors_of_the_second_process_arrive():
+    said = ran(
         "class Strange(Exception):\n"
         "    def __init__(self, one, two): super().__init__('of two')\n"
-        "def strange():\n"
-        "    raise Strange(1, 2)\n"
-        "try:\n"
-        "    with beside(strange) as outcome:\n"
-        "        outcome()\n"
-        "except RuntimeError as error:\n"
-        "    print(error)\n"
+        "for error in (lambda: UserError('There is nothing to rate.'), lambda: Strange(1, 2)):\n"
+        "    def nap():\n"
+        "        time.sleep(0.1)\n"
+        "        if os.getpid() != here: raise error()\n"
+        "    try:\n"
+        f"        shared_out({NAPS})\n"
+        "    except (UserError, RuntimeError) as told:\n"
+        "        print(told)\n"
     )
     assert said == "There is nothing to rate.\nthe report failed with Strange\n"
 
 
 def test_a_second_process_that_is_killed_is_told_of():
     said = ran(
+        "def nap():\n"
+        "    time.sleep(0.1)\n"
+        "    if os.getpid() != here: os.kill(os.getpid(), 9)\n"
         "try:\n"
-        "    with beside(lambda: os.kill(os.getpid(), 9)) as outcome:\n"
-        "        outcome()\n"
+        f"    shared_out({NAPS})\n"
         "except UserError as error:\n"
         "    print(error)\n"
     )
     assert "ended with code -9" in said
 
 
-def test_none_is_left_where_the_first_half_fails():
+def test_none_is_left_where_a_task_fails_here():
     said = ran(
-        "import time, multiprocessing\n"
+        "import multiprocessing\n"
+        "def nap():\n"
+        "    time.sleep(0.1)\n"
+        "    if os.getpid() == here: raise ValueError('first')\n"
+        "    time.sleep(60)\n"
         "try:\n"
-        "    with beside(lambda: time.sleep(60)):\n"
-        "        raise ValueError('first')\n"
+        f"    shared_out({NAPS})\n"
         "except ValueError as error:\n"
         "    print(error, multiprocessing.active_children())\n"
     )
     assert said == "first []\n"
 
 
-def test_with_threads_about_it_is_done_here(monkeypatch: pytest.MonkeyPatch):
+def test_with_threads_about_all_is_done_here(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("threading.active_count", lambda: 2)
     assert not can_fork()
     done: list[int] = []
-    with beside(lambda: done.append(1)) as outcome:
-        assert not done
-        outcome()
-    assert done == [1]
+    assert list(shared_out({"a": lambda: done.append(1), "b": lambda: done.append(2)})) == ["a", "b"]
+    assert done == [1, 2]
 
 
 def test_the_report_is_the_same_by_two_processes_and_by_one():
