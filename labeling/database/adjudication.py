@@ -1,8 +1,9 @@
 """A senior's decision on what stays ambiguous, seeing what was said and why, never by whom.
 
 An item is due when its raters, and the blind ones added after them, still disagree. The senior may decide, or say that
-it cannot be decided: `irreducibly_ambiguous` is an answer. Who rated an item does not adjudicate it. Taking a decision
-back makes its signatures void.
+it cannot be decided: `irreducibly_ambiguous` is an answer. Who rated an item does not adjudicate it, nor does who still
+may be asked about its feature in an open round, or has a conflict of interest. Taking a decision back makes its signatures
+void.
 """
 
 import json
@@ -11,15 +12,16 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Select, func, select, update
 
 from labeling.answers import validate_answers
 from labeling.codebook import Codebook
 from labeling.database import audit, projects, roles, signatures, standing
+from labeling.database.bars import bars_of, is_barred, unbarred
 from labeling.database.errors import Conflict, NotAllowed, NotFound
 from labeling.database.judgements import snapshot_body
 from labeling.database.rounds import Round, round_of
-from labeling.database.schema import adjudication, assignment, item, judgement, round_
+from labeling.database.schema import adjudication, assignment, feature, item, judgement, round_, round_rater
 from labeling.database.transaction import Actor, now
 from labeling.identifiers import canonical, new_id
 from sae.errors import UserError
@@ -96,19 +98,35 @@ class Decided(NamedTuple):
 
 def due(conn: Connection, actor: Actor, project_id: str) -> list[Due]:
     """The items that this senior may decide, most ambiguous first."""
-    mine = select(assignment.c.item_id).where(assignment.c.rater_id == actor.user_id)
     query = (
         select(item.c.id, item.c.round_id, item.c.n_submitted, item.c.entropy)
         .join(round_, round_.c.id == item.c.round_id)
-        .where(round_.c.project_id == project_id, item.c.state == "ambiguous", item.c.id.not_in(mine))
+        .join(feature, feature.c.id == item.c.feature_id)
+        .where(round_.c.project_id == project_id, item.c.state == "ambiguous", item.c.id.not_in(had_by(actor)))
+        .where(item.c.feature_id.not_in(asked_of(actor)))
         .order_by(item.c.entropy.desc(), item.c.id)
     )
-    return [Due(*row) for row in conn.execute(query)]
+    bars = bars_of(conn, project_id, actor.user_id or "")
+    return [Due(*row) for row in conn.execute(unbarred(query, bars), bars)]
+
+
+def had_by(actor: Actor) -> Select[tuple[str]]:
+    """The items that a person had as a rater."""
+    return select(assignment.c.item_id).where(assignment.c.rater_id == actor.user_id)
+
+
+def asked_of(actor: Actor) -> Select[tuple[str]]:
+    """The features that a person may still be asked about as a rater."""
+    return (
+        select(item.c.feature_id)
+        .join(round_, round_.c.id == item.c.round_id)
+        .join(round_rater, round_rater.c.round_id == round_.c.id)
+        .where(round_rater.c.user_id == actor.user_id, round_.c.state != "closed")
+    )
 
 
 def settled(conn: Connection, actor: Actor, project_id: str) -> list[Settled]:
-    """Decided items that this person did not rate, the latest decision first."""
-    mine = select(assignment.c.item_id).where(assignment.c.rater_id == actor.user_id)
+    """Decided items that this person did not rate and will not be asked about, the latest decision first."""
     later = adjudication.alias("later")
     is_last = ~(
         select(later.c.id)
@@ -127,7 +145,7 @@ def settled(conn: Connection, actor: Actor, project_id: str) -> list[Settled]:
         .join(round_, round_.c.id == item.c.round_id)
         .join(adjudication, adjudication.c.item_id == item.c.id)
         .where(round_.c.project_id == project_id, item.c.state.in_(("adjudicated", "locked")), is_last)
-        .where(item.c.id.not_in(mine))
+        .where(item.c.id.not_in(had_by(actor)), item.c.feature_id.not_in(asked_of(actor)))
         .order_by(adjudication.c.created_at.desc())
     )
     return [Settled(*row) for row in conn.execute(query)]
@@ -175,11 +193,21 @@ def item_and_round(conn: Connection, item_id: str, *, lock: bool = False) -> tup
 
 
 def refuse_rater(conn: Connection, actor: Actor, item_id: str, found: Round) -> None:
-    """Lets only seniors pass who did not rate the item."""
+    """Lets only seniors pass who did not rate the item, are not to rate its feature and have no conflict of interest."""
     roles.require(conn, actor, found.project_id, "senior")
     query = select(assignment.c.id).where(assignment.c.item_id == item_id, assignment.c.rater_id == actor.user_id)
     if conn.execute(query).first() is not None:
         raise NotAllowed("You had this item as a rater, expected a senior who did not. Leave it to another one.")
+    about = select(item.c.feature_id).where(item.c.id == item_id, item.c.feature_id.in_(asked_of(actor)))
+    if conn.execute(about).first() is not None:
+        raise NotAllowed(
+            "You rate in an open round that asks about this feature, expected a senior who is not asked. Leave it to another "
+            "one, or wait until that round is closed."
+        )
+    if is_barred(conn, found.project_id, actor.user_id or "", item_id):
+        raise NotAllowed(
+            "A conflict of interest keeps you from this item, expected a senior without one. Leave it to another one."
+        )
 
 
 def said_of(conn: Connection, item_id: str) -> list[tuple[str, dict[str, Any]]]:

@@ -18,11 +18,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from labeling import policy
 from labeling.answers import well_formed
-from labeling.database import audit, candidates, projects, standing
+from labeling.database import audit, calibration, candidates, projects, signatures, standing
 from labeling.database.candidates import MINE, Seat
 from labeling.database.errors import Conflict, NotAllowed, NotFound
 from labeling.database.prepared import Prepared
-from labeling.database.rounds import Round, round_of
+from labeling.database.rounds import Round, from_row, round_of
 from labeling.database.schema import (
     IS_FREE,
     IS_HELD,
@@ -420,8 +420,6 @@ def renewed(conn: Connection, assignment_id: str) -> str:
     query = (
         select(round_).join(assignment, assignment.c.round_id == round_.c.id).where(assignment.c.id == assignment_id)
     )
-    from labeling.database.rounds import from_row
-
     return lease_end(conn, from_row(conn.execute(query).one()))
 
 
@@ -435,6 +433,7 @@ def skip(
     Raises:
         UserError: The reason is none of `SKIP_REASONS`.
         Conflict: It was changed in between.
+        NotAllowed: It was submitted, and is not taken back or can no longer be changed.
     """
     if reason not in SKIP_REASONS:
         raise UserError(f"The reason is {reason!r}, expected one of {', '.join(SKIP_REASONS)}. Choose one of them.")
@@ -445,15 +444,39 @@ def skip(
     if found.state in ("submitted", "surplus") and found.lease_until is None:
         raise NotAllowed("The task is submitted, expected an open one. Undo the submission first.")
     had_judgement = found.state in ("submitted", "surplus")
+    round_row = round_of(conn, found.round_id)
+    if had_judgement:
+        refuse_settled(standing.item_of(conn, found.item_id).state, round_row)
+        withdraw_signatures(conn, actor, round_row.project_id, assignment_id, "the judgement was withdrawn")
     values = {"state": "skipped", "skip_reason": reason, "lease_until": None, "version": found.version + 1}
     conn.execute(update(assignment).where(assignment.c.id == assignment_id).values(**values))
-    round_row = round_of(conn, found.round_id)
     settle(conn, found, round_row, had_judgement=had_judgement)
     detail = {"reason": reason, "comment": comment[:500]}
     audit.append(conn, round_row.project_id, actor, "item_skipped", f"assignment:{assignment_id}", detail=detail)
     if reason == "possible_phi":
         quarantine(conn, actor, round_row.project_id, found.item_id)
+    if round_row.kind == "calibration":
+        calibration.refresh_gate(conn, round_row, found.rater_id)
     return assignment_of(conn, assignment_id)
+
+
+def refuse_settled(item_state: str, round_row: Round) -> None:
+    """Refuses to change a judgement that others have built on.
+
+    Raises:
+        NotAllowed: Its item is decided, or its round closed.
+    """
+    if item_state in ("adjudicated", "locked") or round_row.state == "closed":
+        raise NotAllowed(
+            "The item is decided or its round closed, expected an open one. Your judgement stays as it is."
+        )
+
+
+def withdraw_signatures(conn: Connection, actor: Actor, project_id: str, assignment_id: str, reason: str) -> None:
+    """Makes the signatures of an assignment's judgements void."""
+    query = select(judgement.c.id).where(judgement.c.assignment_id == assignment_id)
+    for judgement_id in conn.execute(query).scalars().all():
+        signatures.void(conn, actor, project_id, f"judgement:{judgement_id}", reason)
 
 
 def settle(conn: Connection, found: Assignment, round_row: Round, *, had_judgement: bool) -> None:
@@ -490,6 +513,9 @@ def quarantine(conn: Connection, actor: Actor, project_id: str, item_id: str) ->
         .values(state="quarantined", is_free=0)
     ).rowcount
     audit.append(conn, project_id, actor, "evidence_quarantined", f"snapshot:{digest}", detail={"n_items": n_items})
+    calibrations = select(round_).where(round_.c.project_id == project_id, round_.c.kind == "calibration")
+    for row in conn.execute(calibrations.where(round_.c.state != "closed").order_by(round_.c.id)).all():
+        calibration.refresh_gates(conn, from_row(row))
     return n_items
 
 

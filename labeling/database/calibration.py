@@ -1,30 +1,35 @@
 """Calibration: a rater's answers beside the known ones, and the gate before the main round.
 
-The gate opens when the rater has had every item and their accuracy on the primary field reaches the target
-(`labeling.gates`); else the calibration is to be repeated. They see how they did only when everybody has finished.
+The gate opens when there is no item left that the rater may have, and their accuracy on the primary field reaches the
+target (`labeling.gates`); else the calibration is to be repeated. An item with a known answer that they skipped for want of
+expertise or evidence counts as not right: skipping what is hard is no way past the gate. They see how they did only when
+everybody has finished, or the round is closed.
 """
 
 import json
 from typing import NamedTuple
 
-from sqlalchemy import Connection, exists, func, select, update
+from sqlalchemy import Connection, exists, func, or_, select, update
 
 from labeling.database import audit, projects, roles
+from labeling.database.bars import bars_of, unbarred
 from labeling.database.errors import NotAllowed, NotFound
 from labeling.database.rounds import Round, round_of
-from labeling.database.schema import assignment, gold, item, judgement, judgement_label, round_rater
+from labeling.database.schema import assignment, feature, gold, item, judgement, judgement_label, round_rater
 from labeling.database.transaction import PROGRAM, Actor
 from labeling.identifiers import canonical
 
 GATES = ("passed", "repeat", "pending")
 LEAST_REASON = 5
+SHRUNK = ("outside_expertise", "evidence_insufficient")
+"""Reasons of a skip that say of the rater what a wrong answer would."""
 
 
 class Against(NamedTuple):
     """A rater beside known answers."""
 
     n: int
-    """Items with a known answer that they judged."""
+    """Items with a known answer that they judged, or skipped for want of expertise or evidence."""
     n_right: int
     sentence: str
     """The gate's, with accuracy and interval."""
@@ -44,26 +49,48 @@ class Feedback(NamedTuple):
 
 
 def refresh_gate(conn: Connection, round_row: Round, rater_id: str) -> None:
-    """Decides a rater's gate when they have had every item of a calibration round."""
+    """Decides a rater's gate, if it is not decided, when there is no item of a calibration round left that they may have."""
+    mine = (round_rater.c.round_id == round_row.id, round_rater.c.user_id == rater_id)
+    if conn.execute(select(round_rater.c.gate).where(*mine)).scalar_one() != "pending":
+        return
     had = exists().where(
         assignment.c.item_id == item.c.id,
         assignment.c.rater_id == rater_id,
         assignment.c.state.in_(("submitted", "surplus", "skipped")),
     )
-    left = select(func.count()).where(item.c.round_id == round_row.id, item.c.state.in_(("open", "rated")), ~had)
-    if conn.execute(left).scalar_one():
+    left = (
+        select(item.c.id)
+        .join(feature, feature.c.id == item.c.feature_id)
+        .where(item.c.round_id == round_row.id, item.c.state == "open", ~had)
+    )
+    bars = bars_of(conn, round_row.project_id, rater_id)
+    if conn.execute(unbarred(left, bars).limit(1), bars).first() is not None:
         return
     found = against_gold(conn, round_row, rater_id)
-    gate = "passed" if found.is_passed or found.n == 0 else "repeat"
-    conn.execute(
-        update(round_rater)
-        .where(round_rater.c.round_id == round_row.id, round_rater.c.user_id == rater_id)
-        .values(gate=gate, gate_detail=canonical(found._asdict()))
-    )
+    gate = "passed" if found.is_passed or not has_gold(conn, round_row) else "repeat"
+    conn.execute(update(round_rater).where(*mine).values(gate=gate, gate_detail=canonical(found._asdict())))
     audit.append(
         conn, round_row.project_id, PROGRAM, "gate_decided", f"user:{rater_id}",
         after=gate, detail={"round": round_row.id, "gate": gate, **found._asdict()},
     )  # fmt: skip
+
+
+def refresh_gates(conn: Connection, round_row: Round) -> None:
+    """The same for every rater, where items were taken away."""
+    query = select(round_rater.c.user_id).where(round_rater.c.round_id == round_row.id)
+    for rater_id in conn.execute(query.order_by(round_rater.c.user_id)).scalars().all():
+        refresh_gate(conn, round_row, rater_id)
+
+
+def has_gold(conn: Connection, round_row: Round) -> bool:
+    """Whether a round has a known answer to the primary field that a rater could meet."""
+    primary = projects.codebook_of(conn, round_row.codebook_version_id).codebook.primary
+    query = (
+        select(gold.c.body)
+        .join(item, item.c.id == gold.c.item_id)
+        .where(item.c.round_id == round_row.id, item.c.state != "quarantined")
+    )
+    return any(primary in json.loads(body) for body in conn.execute(query).scalars())
 
 
 def set_gate(conn: Connection, actor: Actor, round_id: str, rater_id: str, gate: str, reason: str) -> None:
@@ -95,19 +122,26 @@ def set_gate(conn: Connection, actor: Actor, round_id: str, rater_id: str, gate:
 
 
 def against_gold(conn: Connection, round_row: Round, rater_id: str) -> Against:
-    """A rater's first answers in a round beside the known ones, on the primary field."""
+    """A rater's first answers in a round beside the known ones, on the primary field; none where they shrank from it."""
     primary = projects.codebook_of(conn, round_row.codebook_version_id).codebook.primary
     query = (
-        select(gold.c.body, judgement_label.c.value)
+        select(gold.c.body, judgement_label.c.value, assignment.c.state)
         .join(item, item.c.id == gold.c.item_id)
         .join(assignment, assignment.c.item_id == item.c.id)
-        .join(judgement, (judgement.c.assignment_id == assignment.c.id) & (judgement.c.revision == 1))
+        .outerjoin(judgement, (judgement.c.assignment_id == assignment.c.id) & (judgement.c.revision == 1))
         .outerjoin(
             judgement_label, (judgement_label.c.judgement_id == judgement.c.id) & (judgement_label.c.key == primary)
         )
-        .where(item.c.round_id == round_row.id, assignment.c.rater_id == rater_id, assignment.c.state != "skipped")
+        .where(
+            item.c.round_id == round_row.id,
+            assignment.c.rater_id == rater_id,
+            or_(assignment.c.state.in_(("submitted", "surplus")), assignment.c.skip_reason.in_(SHRUNK)),
+        )
     )
-    known = [(json.loads(row.body).get(primary), row.value) for row in conn.execute(query)]
+    known = [
+        (json.loads(row.body).get(primary), None if row.state == "skipped" else row.value)
+        for row in conn.execute(query)
+    ]
     pairs = [(right, said) for right, said in known if right is not None]
     n_right = sum(right == said for right, said in pairs)
     from labeling.gates import rater_gate  # its scipy.stats takes longer to import than all the rest
@@ -117,9 +151,9 @@ def against_gold(conn: Connection, round_row: Round, rater_id: str) -> Against:
 
 
 def is_over(conn: Connection, round_id: str) -> bool:
-    """Whether every rater of a calibration has had every item."""
-    query = select(func.count()).where(round_rater.c.round_id == round_id, round_rater.c.gate == "pending")
-    return conn.execute(query).scalar_one() == 0
+    """Whether every rater of a calibration has had every item they may have, or the round is closed."""
+    pending = select(func.count()).where(round_rater.c.round_id == round_id, round_rater.c.gate == "pending")
+    return round_of(conn, round_id).state == "closed" or conn.execute(pending).scalar_one() == 0
 
 
 def feedback(conn: Connection, actor: Actor, round_id: str) -> list[Feedback]:

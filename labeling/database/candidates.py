@@ -14,12 +14,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Exists, Select, bindparam, exists, func, literal_column, select, update
+from sqlalchemy import Connection, Exists, bindparam, exists, func, literal_column, select, update
 
-from labeling.database import conflicts
+from labeling.database.bars import RULES, Query, bars_of, unbarred
 from labeling.database.prepared import Prepared
 from labeling.database.rounds import Round
-from labeling.database.schema import IS_FREE, assignment, feature, item, round_rater, snapshot_document
+from labeling.database.schema import IS_FREE, assignment, feature, item, round_rater
 from labeling.database.skills import SKILL
 from labeling.database.transaction import now
 from labeling.eligibility import History, Rater, Served
@@ -27,7 +27,6 @@ from labeling.identifiers import canonical, moment
 from labeling.pool import Candidate
 
 LEAST_SKILL, MOST_SKILL = 0.51, 0.99
-Query = Select[*tuple[Any, ...]]
 WINDOW = 32
 """Items of a stratum among which the policy chooses."""
 PATIENCE = 64
@@ -89,7 +88,7 @@ def candidates_of(
         cursors: The rater's, which are brought forward.
     """
     shape, rater_id = shape_of(conn, round_.id), seat.rater_id
-    bars = bars_of(conn, round_, rater_id) if seat.has_bars else {}
+    bars = bars_of(conn, round_.project_id, rater_id) if seat.has_bars else {}
     search = search_for(frozenset(bars), is_detection=round_.kind == "detection")
     asked = {"round": round_.id, "rater": rater_id, "now": now(conn), **bars}
     known = Posteriors(categories)
@@ -136,16 +135,6 @@ def first_place(seed: int, rater_id: str, stratum: str, last_place: int) -> int:
     return int.from_bytes(digest[:8], "big") % (last_place + 1)
 
 
-def bars_of(conn: Connection, round_: Round, rater_id: str) -> dict[str, list[Any]]:
-    """What a rater shall not judge, by kind of rule."""
-    bars: dict[str, list[Any]] = {}
-    for rule in conflicts.coi_rules(conn, round_.project_id, rater_id):
-        is_number = rule.kind == "document" or (rule.kind == "feature" and rule.value.isdigit())
-        kind = "feature_number" if is_number and rule.kind == "feature" else rule.kind
-        bars.setdefault(kind, []).append(int(rule.value) if is_number else rule.value)
-    return bars
-
-
 @cache
 def search_for(kinds: frozenset[str], *, is_detection: bool) -> Search:
     """The queries of a rater who has rules of some kinds."""
@@ -176,19 +165,7 @@ def eligible(kinds: frozenset[str], *, is_detection: bool) -> Query:
     )  # fmt: skip
     if is_detection:
         query = query.where(~has_had())
-    columns = {
-        "item": item.c.id, "feature": feature.c.id, "feature_number": feature.c.number, "sae": feature.c.sae_ref_id,
-    }  # fmt: skip
-    for kind, column in columns.items():
-        if kind in kinds:
-            query = query.where(column.not_in(bindparam(kind, expanding=True)))
-    if "document" in kinds:
-        shows = exists().where(
-            snapshot_document.c.snapshot_sha256 == item.c.snapshot_sha256,
-            snapshot_document.c.document.in_(bindparam("document", expanding=True)),
-        )
-        query = query.where(~shows)
-    return query
+    return unbarred(query, kinds)
 
 
 def has_had() -> Exists:
@@ -251,7 +228,7 @@ def candidate_of(row: Any, known: Posteriors) -> Candidate:
 
 BEFORE = round_rater.alias("before")
 SEAT = Prepared(
-    select(round_rater.c.gate, round_rater.c.cursors, BEFORE.c.gate, conflicts.RULES.exists())
+    select(round_rater.c.gate, round_rater.c.cursors, BEFORE.c.gate, RULES.exists())
     .outerjoin(BEFORE, (BEFORE.c.round_id == bindparam("gate_round")) & (BEFORE.c.user_id == round_rater.c.user_id))
     .where(round_rater.c.round_id == bindparam("round"), round_rater.c.user_id == bindparam("rater"))
 )

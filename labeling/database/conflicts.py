@@ -1,44 +1,25 @@
-"""Conflicts of interest: what a rater of a project shall not judge."""
+"""Conflicts of interest: entering and removing what a person of a project shall not judge.
+
+A rule takes effect at once. What the rater has in hand, or lost to the lease's end, is skipped for them with its reason;
+what they submitted before stays.
+"""
 
 import json
-from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
-from labeling.database import audit
+from labeling.database import audit, calibration, standing
+from labeling.database.bars import COIRule, bars_of, unbarred
 from labeling.database.errors import NotFound
-from labeling.database.schema import coi_rule, feature, item, round_, sae_ref
-from labeling.database.transaction import Actor, now
+from labeling.database.rounds import round_of
+from labeling.database.schema import assignment, coi_rule, feature, item, round_, round_rater, sae_ref
+from labeling.database.transaction import PROGRAM, Actor, now
 from labeling.identifiers import new_id
 from sae.errors import UserError
 
 KINDS = ("feature", "document", "sae", "item")
 MOST_DIGITS = 9
 """Of a number; PostgreSQL's integers have no more."""
-
-
-class COIRule(NamedTuple):
-    """What a rater shall not judge."""
-
-    id: str
-    user_id: str
-    kind: str
-    """One of `KINDS`."""
-    value: str
-    """A document's row number in the corpus; a feature's number, in every autoencoder; else an id."""
-    reason: str
-
-
-RULES = (
-    select(*(coi_rule.c[name] for name in COIRule._fields))
-    .where(coi_rule.c.project_id == bindparam("project"), coi_rule.c.user_id == bindparam("user"))
-    .order_by(coi_rule.c.id)
-)
-
-
-def coi_rules(conn: Connection, project_id: str, user_id: str) -> list[COIRule]:
-    """What a rater shall not judge."""
-    return [COIRule(*row) for row in conn.execute(RULES, {"project": project_id, "user": user_id})]
 
 
 def add_coi_rule(
@@ -72,6 +53,39 @@ def add_coi_rule(
         }
         conn.execute(insert(coi_rule), {**row, "created_at": now(conn)})
         audit.append(conn, project_id, actor, "coi_rule_added", f"user:{user_id}", after=row, detail={"kind": kind})
+    withdraw(conn, project_id, user_id)
+
+
+IN_HAND = ("open", "expired", "released")
+
+
+def withdraw(conn: Connection, project_id: str, user_id: str) -> None:
+    """Takes from a rater what they have or may take up again, and shall not judge; decides calibrations that end by it."""
+    bars = bars_of(conn, project_id, user_id)
+    mine = (
+        select(assignment.c.id, assignment.c.item_id)
+        .join(item, item.c.id == assignment.c.item_id)
+        .join(feature, feature.c.id == item.c.feature_id)
+        .join(round_, round_.c.id == item.c.round_id)
+        .where(assignment.c.rater_id == user_id, round_.c.project_id == project_id, assignment.c.state.in_(IN_HAND))
+    )
+    allowed = {row.id for row in conn.execute(unbarred(mine, bars), bars)}
+    for row in conn.execute(mine).all():
+        if row.id in allowed:
+            continue
+        values = {"state": "skipped", "skip_reason": "conflict_of_interest", "lease_until": None}
+        version = assignment.c.version + 1
+        conn.execute(update(assignment).where(assignment.c.id == row.id).values(**values, version=version))
+        standing.hold(conn, row.item_id)
+        detail = {"reason": "conflict_of_interest"}
+        audit.append(conn, project_id, PROGRAM, "item_skipped", f"assignment:{row.id}", detail=detail)
+    query = (
+        select(round_rater.c.round_id)
+        .join(round_, round_.c.id == round_rater.c.round_id)
+        .where(round_.c.project_id == project_id, round_.c.kind == "calibration", round_rater.c.user_id == user_id)
+    )
+    for round_id in conn.execute(query).scalars().all():
+        calibration.refresh_gate(conn, round_of(conn, round_id), user_id)
 
 
 def remove_coi_rule(conn: Connection, actor: Actor, project_id: str, rule_id: str) -> None:

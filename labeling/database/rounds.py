@@ -13,7 +13,7 @@ from itertools import islice
 from random import Random
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, func, insert, literal, select, update
 
 from labeling.answers import validate_answers
 from labeling.database import audit, projects, roles
@@ -21,6 +21,7 @@ from labeling.database.errors import NotAllowed, NotFound
 from labeling.database.prepared import Prepared
 from labeling.database.schema import (
     assignment,
+    audit_event,
     evidence_snapshot,
     feature,
     gold,
@@ -415,20 +416,54 @@ def change_state(conn: Connection, actor: Actor, round_id: str, allowed: tuple[s
 
 
 def add_raters(conn: Connection, actor: Actor, round_id: str, rater_ids: Sequence[str]) -> None:
-    """Lets more people rate in a round; one that came from elsewhere offers the slots it has left from now on."""
+    """Lets more people rate in a round. A calibration asks all of them about everything, so its items get a slot for each;
+    a round that came from elsewhere offers the slots it has left from now on.
+
+    Raises:
+        NotAllowed: The round is closed, or one of them has been shown what others said of its items.
+    """
     found = round_of(conn, round_id)
     roles.require(conn, actor, found.project_id, "lead")
     known = set(conn.execute(select(round_rater.c.user_id).where(round_rater.c.round_id == round_id)).scalars())
     gate = "pending" if found.kind == "calibration" else "none"
     fresh = [{"round_id": round_id, "user_id": one, "gate": gate} for one in sorted(set(rater_ids) - known)]
+    if found.state == "closed":
+        raise NotAllowed("The round is closed, expected an open one. Open another round for more raters.")
     if fresh:
+        refuse_who_have_seen(conn, found, [row["user_id"] for row in fresh])
         conn.execute(insert(round_rater), fresh)
+        if found.kind == "calibration":
+            asked = (item.c.round_id == round_id, item.c.state.in_(("open", "rated")), item.c.only_for.is_(None))
+            conn.execute(update(item).where(*asked).values(slots=item.c.slots + len(fresh), state="open"))
         wants_more = (item.c.state.in_(("open", "escalated"))) & (item.c.n_held < item.c.slots)
         conn.execute(update(item).where(item.c.round_id == round_id, item.c.is_free == 0, wants_more).values(is_free=1))
         audit.append(
             conn, found.project_id, actor, "raters_added", f"round:{round_id}",
             detail={"raters": [row["user_id"] for row in fresh]},
         )  # fmt: skip
+
+
+def refuse_who_have_seen(conn: Connection, found: Round, user_ids: Sequence[str]) -> None:
+    """Keeps people out of a round whose cases they were shown as seniors.
+
+    Raises:
+        NotAllowed: One of them was.
+    """
+    query = (
+        select(audit_event.c.actor_id)
+        .join(item, literal("item:").concat(item.c.id) == audit_event.c.object)
+        .where(
+            audit_event.c.project_id == found.project_id,
+            audit_event.c.action == "case_shown",
+            audit_event.c.actor_id.in_(user_ids),
+            item.c.round_id == found.id,
+        )
+    )
+    if conn.execute(query.limit(1)).first() is not None:
+        raise NotAllowed(
+            "One of these people has seen as a senior what others said of this round's items, expected raters who have not. "
+            "Leave them out."
+        )
 
 
 def round_overview(conn: Connection, round_id: str) -> Overview:

@@ -3,6 +3,7 @@
 Source: 21 CFR 11.50 (name, time, meaning), 11.70 (bound to the record), 11.200 (asked for again at signing).
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -61,7 +62,8 @@ def sign(
         proof: Of `accounts.reauthenticate`, at most two minutes old.
 
     Raises:
-        NotAllowed: The proof is somebody else's or too old, or the judgement is not theirs to sign as rated.
+        NotAllowed: The proof is somebody else's or too old; the judgement or decision is not theirs to sign as rated or
+            adjudicated, or was superseded.
         NotFound: There is no such record in the project.
     """
     if meaning not in MEANINGS or proof.user_id != actor.user_id:
@@ -71,6 +73,7 @@ def sign(
     if moment(now(conn)) - moment(proof.at) > timedelta(seconds=PROOF_S):
         raise NotAllowed(f"The password was given more than {PROOF_S} s ago, expected it at signing. Give it again.")
     record = record_of(conn, project_id, object)
+    refuse_meaning(conn, actor, object, meaning, record)
     person = accounts.user_of(conn, proof.user_id)
     signed = Signature(
         new_id(), person.id, person.display_name, meaning, object, sha256(record), proof.method, now(conn), None, None
@@ -80,6 +83,34 @@ def sign(
         conn, project_id, actor, "signed", f"signature:{signed.id}", after=signed._asdict(), detail={"of": object}
     )
     return signed
+
+
+def refuse_meaning(
+    conn: Connection,
+    actor: Actor,
+    object: str,  # noqa: A002 - the column's name
+    meaning: str,
+    record: Mapping[str, Any],
+) -> None:
+    """Lets `rated` and `adjudicated` be said by those alone who did it, and nothing of a judgement that stands no more."""
+    kind = object.partition(":")[0]
+    authored = {"rated": "judgement", "adjudicated": "adjudication"}
+    articled = {"judgement": "a judgement", "adjudication": "a senior's decision"}
+    if meaning in authored and kind != authored[meaning]:
+        raise NotAllowed(
+            f"A {kind} is to be signed as {meaning}, expected {articled[authored[meaning]]}. Say reviewed or approved instead."
+        )
+    author = record.get("adjudicator_id")
+    if kind == "judgement":
+        query = select(assignment.c.rater_id, assignment.c.state).where(assignment.c.id == record["assignment_id"])
+        author, state = conn.execute(query).one()
+        later = select(judgement.c.id).where(
+            judgement.c.assignment_id == record["assignment_id"], judgement.c.revision > record["revision"]
+        )
+        if state == "skipped" or conn.execute(later).first() is not None:
+            raise NotAllowed("The judgement was revised or withdrawn, expected one that stands. Sign the last one.")
+    if meaning in authored and author != actor.user_id:
+        raise NotAllowed(f"The {kind} is somebody else's, expected your own to be signed as {meaning}. Say reviewed.")
 
 
 TABLES = {

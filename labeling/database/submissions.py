@@ -99,6 +99,8 @@ def store(
     is_late = found.state in ("expired", "released") or (found.state == "open" and is_over(conn, found))
     state, slot = state_and_slot(conn, found, place)
     accepted = Accepted(new_id(), 1 + last_revision(before), is_late, state == "surplus")
+    if accepted.revision > 1:
+        assignments.withdraw_signatures(conn, actor, round_row.project_id, found.id, "the judgement was revised")
     row = {
         "id": accepted.judgement_id,
         "assignment_id": found.id,
@@ -187,10 +189,8 @@ def refuse_state(conn: Connection, found: Assignment, item_state: str, round_row
         raise NotAllowed("You have not submitted this task, expected a submitted one to revise. Submit it first.")
     if is_submitted and not is_revision and found.lease_until is None:
         raise Conflict("The task is submitted, expected an open one. Undo it to change your answers.", state_of(found))
-    if is_submitted and (item_state in ("adjudicated", "locked") or round_row.state == "closed"):
-        raise NotAllowed(
-            "The item is decided or its round closed, expected an open one. Your judgement stays as it is."
-        )
+    if is_submitted:
+        assignments.refuse_settled(item_state, round_row)
 
 
 def is_over(conn: Connection, found: Assignment) -> bool:

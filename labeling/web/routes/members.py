@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from labeling.database import accounts, conflicts, roles
+from labeling.database.bars import coi_rules
 from labeling.web.access import Allow
 from labeling.web.pages import page
 from labeling.web.visit import Visit
@@ -23,7 +24,7 @@ def shown(visit: Visit, request: Request, problem: str | None = None) -> Respons
         what = roles.members(conn, visit.project)
         people = [one for one in accounts.users(conn) if one.status in ("active", "invited")]
         houses = {house.id: house.name for house in accounts.institutions(conn)}
-        rules = {one.id: conflicts.coi_rules(conn, visit.project, one.id) for one in people}
+        rules = {one.id: coi_rules(conn, visit.project, one.id) for one in people}
     response = page(
         request, "members.html", people=people, what=what, houses=houses, rules=rules, roles=ROLES, problem=problem
     )

@@ -10,6 +10,7 @@ from sqlalchemy import delete, exc, insert, select, update
 from labeling.database import (
     assignments,
     audit,
+    bars,
     calibration,
     candidates,
     conflicts,
@@ -20,8 +21,10 @@ from labeling.database import (
 )
 from labeling.database.assignments import Empty, next_assignment, save_draft, skip, task_of
 from labeling.database.errors import Conflict, NotAllowed, NotFound
+from labeling.database.rounds import Round
 from labeling.database.skills import skills_of
 from labeling.database.submissions import Sent, undo_last
+from labeling.database.transaction import Actor
 from labeling.identifiers import canonical, new_id
 from labeling.queue_policy import QueuePolicy
 from labeling.round_settings import RoundSettings
@@ -218,7 +221,7 @@ def test_a_conflict_is_named_as_people_name_things_and_taken_away_again(desk: De
             conflicts.add_coi_rule(conn, desk.lead, desk.project_id, rater.user_id or "", kind, value)
     assert isinstance(desk.next(rater, opened.id), Empty)
     with desk.database.write() as conn:
-        rules = conflicts.coi_rules(conn, desk.project_id, rater.user_id or "")
+        rules = bars.coi_rules(conn, desk.project_id, rater.user_id or "")
         assert [rule.value for rule in rules][:2] == ["0", "2"]
         conflicts.remove_coi_rule(conn, desk.lead, desk.project_id, rules[2].id)
         with pytest.raises(NotFound):
@@ -434,3 +437,83 @@ def test_a_round_in_which_no_item_could_be_settled_is_not_opened_and_one_that_wa
         conn.execute(update(schema.round_).where(schema.round_.c.id == older.id).values(policy=settings))
     held = desk.next(desk.raters[0], older.id)
     assert desk.submit(held).revision == 1
+
+
+def calibration_of(desk: Desk, n: int, n_gold: int) -> Round:
+    """A calibration of some items, the first of which have a known answer."""
+    items = [*plan(n_gold, "calibration", 4, gold={"category": "disease"}, gold_source="team")]
+    items += plan(n - n_gold, "calibration", 4, first=n_gold)
+    return desk.open_round(items, kind="calibration")
+
+
+def gate_of(desk: Desk, round_id: str, rater: Actor) -> str:
+    with desk.database.read() as conn:
+        return next(one.gate for one in rounds.gates(conn, round_id) if one.user_id == rater.user_id)
+
+
+def test_a_calibration_whose_last_item_is_skipped_is_over_all_the_same(desk: Desk):
+    opened, rater = calibration_of(desk, 3, 0), desk.raters[0]
+    for _ in range(2):
+        desk.submit(desk.next(rater, opened.id))
+    held = desk.next(rater, opened.id)
+    assert gate_of(desk, opened.id, rater) == "pending"
+    with desk.database.write() as conn:
+        skip(conn, rater, held.id, "display_problem", version=held.version)
+    assert gate_of(desk, opened.id, rater) == "passed"
+
+
+def test_skipping_what_is_known_is_no_way_past_the_gate(desk: Desk):
+    opened, rater = calibration_of(desk, 4, 3), desk.raters[0]
+    with desk.database.read() as conn:
+        known = set(conn.execute(select(schema.gold.c.item_id)).scalars())
+    for _ in range(4):
+        held = desk.next(rater, opened.id)
+        if held.item_id in known:
+            with desk.database.write() as conn:
+                skip(conn, rater, held.id, "outside_expertise", version=held.version)
+        else:
+            desk.submit(held)
+    assert gate_of(desk, opened.id, rater) == "repeat"
+
+
+def test_what_a_rater_shall_not_judge_or_nobody_may_see_holds_no_calibration_up(desk: Desk):
+    opened = calibration_of(desk, 3, 0)
+    barred, other = desk.raters[0], desk.raters[1]
+    for rater in (barred, other):
+        for _ in range(2):
+            desk.submit(desk.next(rater, opened.id))
+    left = desk.next(barred, opened.id)
+    with desk.database.write() as conn:
+        conflicts.add_coi_rule(conn, desk.lead, desk.project_id, barred.user_id or "", "item", left.item_id)
+    assert gate_of(desk, opened.id, barred) == "passed"
+    with desk.database.read() as conn:
+        assert assignments.assignment_of(conn, left.id).skip_reason == "conflict_of_interest"
+    last = desk.next(other, opened.id)
+    with desk.database.write() as conn:
+        assignments.quarantine(conn, desk.lead, desk.project_id, last.item_id)
+    assert gate_of(desk, opened.id, other) == "passed"
+
+
+def test_a_rater_who_joins_a_calibration_is_asked_about_everything(desk: Desk):
+    opened = calibration_of(desk, 2, 0)
+    for rater in desk.raters:
+        for _ in range(2):
+            desk.submit(desk.next(rater, opened.id))
+    with desk.database.write() as conn:
+        rounds.add_raters(conn, desk.lead, opened.id, [desk.lead.user_id or ""])
+    for _ in range(2):
+        assert gate_of(desk, opened.id, desk.lead) == "pending"
+        desk.submit(desk.next(desk.lead, opened.id))
+    assert gate_of(desk, opened.id, desk.lead) == "passed"
+
+
+def test_a_rule_takes_what_a_rater_has_in_hand(desk: Desk, wall: Wall):
+    opened, rater = desk.open_round(plan(2)), desk.raters[0]
+    held = desk.next(rater, opened.id)
+    with desk.database.write() as conn:
+        conflicts.add_coi_rule(conn, desk.lead, desk.project_id, rater.user_id or "", "item", held.item_id)
+    given = desk.next(rater, opened.id)
+    assert given.item_id != held.item_id
+    wall.pass_(hours=3)
+    assert desk.next(rater, opened.id).item_id == given.item_id
+    assert {desk.next(other, opened.id).item_id for other in desk.raters[1:]} <= {held.item_id, given.item_id}
