@@ -13,6 +13,8 @@ from labeling.identifiers import canonical, sha256
 Kind = Literal["top", "quantile", "contrast"]
 WITHHELD = '{"contexts":[],"is_withheld":true}'
 """Body of a snapshot whose text stayed at its institution: the hash beside it still proves what was shown."""
+NOTHING_HERE = '%"contexts":[]%'
+"""Like the stored body of evidence of which nothing can be shown here: withheld, or of a table that had none."""
 
 
 @dataclass(frozen=True)

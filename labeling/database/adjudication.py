@@ -21,8 +21,18 @@ from labeling.database.bars import bars_of, is_barred, unbarred
 from labeling.database.errors import Conflict, NotAllowed, NotFound
 from labeling.database.judgements import snapshot_body
 from labeling.database.rounds import Round, round_of
-from labeling.database.schema import adjudication, assignment, feature, item, judgement, round_, round_rater
+from labeling.database.schema import (
+    adjudication,
+    assignment,
+    evidence_snapshot,
+    feature,
+    item,
+    judgement,
+    round_,
+    round_rater,
+)
 from labeling.database.transaction import Actor, now
+from labeling.evidence import NOTHING_HERE
 from labeling.identifiers import canonical, new_id
 from sae.errors import UserError
 
@@ -102,8 +112,9 @@ def due(conn: Connection, actor: Actor, project_id: str) -> list[Due]:
         select(item.c.id, item.c.round_id, item.c.n_submitted, item.c.entropy)
         .join(round_, round_.c.id == item.c.round_id)
         .join(feature, feature.c.id == item.c.feature_id)
+        .join(evidence_snapshot, evidence_snapshot.c.sha256 == item.c.snapshot_sha256)
         .where(round_.c.project_id == project_id, item.c.state == "ambiguous", item.c.id.not_in(had_by(actor)))
-        .where(item.c.feature_id.not_in(asked_of(actor)))
+        .where(item.c.feature_id.not_in(asked_of(actor)), evidence_snapshot.c.body.not_like(NOTHING_HERE))
         .order_by(item.c.entropy.desc(), item.c.id)
     )
     bars = bars_of(conn, project_id, actor.user_id or "")
@@ -156,12 +167,17 @@ def case_of(conn: Connection, actor: Actor, item_id: str) -> Case:
 
     Raises:
         NotAllowed: They rated it themselves, or are no senior.
-        NotFound: It is not due.
+        NotFound: It is not due, or its evidence is not here.
     """
     row, found = item_and_round(conn, item_id)
     refuse_rater(conn, actor, item_id, found)
     if row.state not in ("ambiguous", "adjudicated", "locked"):
         raise NotFound("The item is not due, expected one on which raters still disagree. Choose one from the list.")
+    snapshot = snapshot_body(conn, row.snapshot_sha256)
+    if not snapshot["contexts"]:
+        raise NotFound(
+            "The evidence of this item stayed where it was rated, expected it here. Let a senior of that institution decide."
+        )
     version = projects.codebook_of(conn, found.codebook_version_id)
     said = said_of(conn, item_id)
     Random(f"case {item_id}").shuffle(said)  # noqa: S311 - nothing here is secret
@@ -174,7 +190,7 @@ def case_of(conn: Connection, actor: Actor, item_id: str) -> Case:
         round_id=found.id,
         codebook=version,
         snapshot_sha256=row.snapshot_sha256,
-        snapshot=snapshot_body(conn, row.snapshot_sha256),
+        snapshot=snapshot,
         distribution=dict(sorted(counts.items())),
         answers=[answers for _, answers in said],
         seen=tuple(judgement_id for judgement_id, _ in said),

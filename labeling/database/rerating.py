@@ -9,7 +9,7 @@ from labeling.database import rounds
 from labeling.database.rounds import PlannedItem, Round, round_of
 from labeling.database.schema import evidence_snapshot, feature, gold, item, round_rater
 from labeling.database.transaction import Actor
-from labeling.evidence import Snapshot
+from labeling.evidence import NOTHING_HERE, Snapshot
 
 
 def rerate(
@@ -49,6 +49,7 @@ def stale_items(conn: Connection, round_id: str) -> Iterator[PlannedItem]:
         .join(evidence_snapshot, evidence_snapshot.c.sha256 == item.c.snapshot_sha256)
         .outerjoin(gold, gold.c.item_id == item.c.id)
         .where(item.c.round_id == round_id, item.c.state == "stale", item.c.stratum != "retest")
+        .where(evidence_snapshot.c.body.not_like(NOTHING_HERE))
         .order_by(item.c.place)
     )  # fmt: skip
     for row in conn.execute(query):

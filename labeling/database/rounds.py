@@ -33,7 +33,7 @@ from labeling.database.schema import (
     snapshot_document,
 )
 from labeling.database.transaction import Actor, now
-from labeling.evidence import SAERef, Snapshot
+from labeling.evidence import NOTHING_HERE, SAERef, Snapshot
 from labeling.identifiers import canonical, new_id, sha256
 from labeling.round_settings import RoundSettings
 from sae.errors import UserError
@@ -420,7 +420,7 @@ def add_raters(conn: Connection, actor: Actor, round_id: str, rater_ids: Sequenc
     a round that came from elsewhere offers the slots it has left from now on.
 
     Raises:
-        NotAllowed: The round is closed, or one of them has been shown what others said of its items.
+        NotAllowed: The round is closed, its evidence is not here, or one of them has been shown what others said of its items.
     """
     found = round_of(conn, round_id)
     roles.require(conn, actor, found.project_id, "lead")
@@ -431,6 +431,7 @@ def add_raters(conn: Connection, actor: Actor, round_id: str, rater_ids: Sequenc
         raise NotAllowed("The round is closed, expected an open one. Open another round for more raters.")
     if fresh:
         refuse_who_have_seen(conn, found, [row["user_id"] for row in fresh])
+        refuse_without_evidence(conn, found)
         conn.execute(insert(round_rater), fresh)
         if found.kind == "calibration":
             asked = (item.c.round_id == round_id, item.c.state.in_(("open", "rated")), item.c.only_for.is_(None))
@@ -463,6 +464,24 @@ def refuse_who_have_seen(conn: Connection, found: Round, user_ids: Sequence[str]
         raise NotAllowed(
             "One of these people has seen as a senior what others said of this round's items, expected raters who have not. "
             "Leave them out."
+        )
+
+
+def refuse_without_evidence(conn: Connection, found: Round) -> None:
+    """Keeps raters out of a round of which there is nothing to show them.
+
+    Raises:
+        NotAllowed: The text of some item stayed elsewhere.
+    """
+    query = (
+        select(item.c.id)
+        .join(evidence_snapshot, evidence_snapshot.c.sha256 == item.c.snapshot_sha256)
+        .where(item.c.round_id == found.id, evidence_snapshot.c.body.like(NOTHING_HERE))
+    )
+    if conn.execute(query.limit(1)).first() is not None:
+        raise NotAllowed(
+            "The evidence of this round stayed where it came from, expected it here. Ask for an export made with --evidence, or "
+            "open a round of your own."
         )
 
 

@@ -21,6 +21,7 @@ COUNTED = ("submitted", "surplus")
 class Given:
     """One judgement of one's own."""
 
+    judgement_id: str
     assignment_id: str
     item_id: str
     answers: dict[str, Any]
@@ -40,7 +41,14 @@ def given(conn: Connection, round_row: Round, codebook: Codebook, rater_id: str)
     """One's own judgements, the newest first."""
     last = latest()
     query = (
-        select(assignment.c.id, assignment.c.item_id, judgement.c.body, judgement.c.submitted_at, judgement.c.revision)
+        select(
+            judgement.c.id.label("judgement_id"),
+            assignment.c.id,
+            assignment.c.item_id,
+            judgement.c.body,
+            judgement.c.submitted_at,
+            judgement.c.revision,
+        )
         .join(judgement, judgement.c.assignment_id == assignment.c.id)
         .join(last, (last.c.assignment_id == judgement.c.assignment_id) & (last.c.revision == judgement.c.revision))
         .join(item, item.c.id == assignment.c.item_id)
@@ -55,7 +63,15 @@ def given(conn: Connection, round_row: Round, codebook: Codebook, rater_id: str)
     rows = conn.execute(query).all()
     shares = shares_of(conn, round_row, codebook) if round_row.state == "closed" else {}
     return [
-        Given(row.id, row.item_id, json.loads(row.body), row.submitted_at, row.revision, shares.get(row.item_id, []))
+        Given(
+            row.judgement_id,
+            row.id,
+            row.item_id,
+            json.loads(row.body),
+            row.submitted_at,
+            row.revision,
+            shares.get(row.item_id, []),
+        )
         for row in rows
     ]
 

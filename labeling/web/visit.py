@@ -23,7 +23,7 @@ PROJECT_LINKS = (
     ("Adjudication", "adjudication", {"senior"}),
     ("Agreement", "agreement", {"analyst", "lead"}),
     ("Members", "members", {"lead"}),
-    ("Signatures", "signatures", {"lead", "senior", "analyst"}),
+    ("Signatures", "signatures", {"lead", "rater", "senior", "analyst"}),
     ("Audit", "audit", {"lead", "analyst"}),
 )
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy import Connection, func, select
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from labeling.database import projects, schema
+from labeling.database import projects, reports, schema
 from labeling.database.connection import Database
 from labeling.web.access import Allow
 from labeling.web.errors import Refusal
@@ -92,13 +92,43 @@ def agreement_page(visit: Reader, request: Request, codebook: Version = None) ->
 @pages.get("/projects/{project_id}/agreement/report")
 def report_page(visit: Reader, request: Request, codebook: Version = None) -> Response:
     """The whole report, to be printed, under the policy that it carries itself."""
-    from labeling.report.page import page as report_of
+    return printed(ready(visit, request, codebook))
 
+
+def ready(visit: Visit, request: Request, codebook: int | None) -> dict[str, Any]:
+    """The figures.
+
+    Raises:
+        Refusal: They are not computed yet, or cannot be.
+    """
     outcome = computed(visit, request.app.state.clinlens, codebook)
     if outcome.value is None:
         raise Refusal(409, "not_ready", outcome.problem or "The figures are being computed. Try again in a moment.")
-    data = report_of(outcome.value)
+    return outcome.value
+
+
+def printed(found: dict[str, Any]) -> Response:
+    """A report's page."""
+    from labeling.report.page import page as report_of
+
+    data = report_of(found)
     return HTMLResponse(data, headers={"Content-Security-Policy": own_policy(data)})
+
+
+@pages.post("/projects/{project_id}/agreement/report")
+def keep_report(visit: Reader, request: Request, codebook: Version = None) -> Response:
+    """Keeps the report as it is now, and goes to where it is signed."""
+    found = ready(visit, request, codebook)
+    with visit.database.write() as conn:
+        report_id = reports.keep_report(conn, visit.actor, visit.project, found)
+    return RedirectResponse(f"/projects/{visit.project}/signatures?object=report:{report_id}", 303)
+
+
+@pages.get("/projects/{project_id}/reports/{report_id}")
+def kept_report(visit: Reader, report_id: str) -> Response:
+    """A report as it was kept."""
+    with visit.database.read() as conn:
+        return printed(reports.kept_report(conn, visit.project, report_id))
 
 
 @pages.get("/projects/{project_id}/export.zip")

@@ -1,4 +1,7 @@
-"""The audit of a project, for reading, and whether it and what it speaks of are whole."""
+"""The audit of a project, for reading, and whether it and what it speaks of are whole.
+
+Leads read names. An analyst reads pseudonyms, those of the exports: a name beside a judgement's id would undo them.
+"""
 
 import json
 from typing import Annotated, Any
@@ -8,7 +11,7 @@ from pydantic import Field
 from sqlalchemy import select
 from starlette.responses import Response
 
-from labeling.database import accounts, integrity
+from labeling.database import accounts, integrity, projects
 from labeling.database.schema import audit_event
 from labeling.web.access import Allow
 from labeling.web.pages import page
@@ -29,7 +32,9 @@ class Event(Settings, frozen=True):
 
     seq: int = Field(description="Its place in the chain.")
     at: str = Field(description="When, UTC.")
-    actor: str = Field(description="Who: their printed name; empty where the program itself.")
+    actor: str = Field(
+        description="Who: their printed name, to an analyst their pseudonym; empty where the program itself."
+    )
     action: str = Field(description="What.")
     object: str = Field(description="To what: kind and id.")
     detail: dict[str, Any] = Field(description="What helps a reader; never answers or patient text.")
@@ -50,7 +55,11 @@ def events(visit: Visit, before: int | None) -> list[Event]:
         query = query.where(event.seq < before)
     with visit.database.read() as conn:
         rows = conn.execute(query.order_by(event.seq.desc()).limit(PAGE)).all()
-        names = {one.id: one.display_name for one in accounts.users(conn)}
+        key = projects.pseudonym_key(conn, visit.project)
+        is_told = "lead" in visit.roles
+        names = {
+            one.id: one.display_name if is_told else projects.pseudonym(key, one.id) for one in accounts.users(conn)
+        }
     return [
         Event(
             seq=row.seq, at=row.at, actor=names.get(row.actor_id or "", ""), action=row.action, object=row.object,

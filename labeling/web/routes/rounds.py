@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field, ValidationError
+from sqlalchemy import Connection
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
-from labeling.database import accounts, calibration, detection, projects, roles, rounds
+from labeling.database import accounts, calibration, detection, projects, rerating, roles, rounds
 from labeling.round_settings import RoundSettings
 from labeling.snapshots import saes_of
 from labeling.web import alarms
@@ -42,6 +43,12 @@ class RoundState(Settings, frozen=True):
     n_judged: int = Field(description="Judgements that fill a slot.")
     n_slots: int = Field(description="Judgements it asks for so far.")
     n_due: int = Field(description="Items that wait for a senior.")
+
+
+class Joining(Settings, frozen=True):
+    """Who shall rate in a round as well."""
+
+    rater_ids: list[str] = Field(min_length=1, max_length=500, description="Ids of raters of the project.")
 
 
 class Change(Settings, frozen=True):
@@ -206,7 +213,52 @@ def round_page(visit: RoundLead, request: Request, round_id: str) -> Response:
         overview = rounds.round_overview(conn, round_id)
         people = {one.id: one for one in accounts.users(conn)}
         houses = {house.id: house.name for house in accounts.institutions(conn)}
-    return page(request, "round.html", overview=overview, people=people, houses=houses)
+        inside = {gate.user_id for gate in overview.raters}
+        others = [one for one in raters_of(conn, visit.project) if one not in inside]
+        latest = projects.latest_codebook(conn, visit.project)
+    return page(request, "round.html", overview=overview, people=people, houses=houses, others=others, latest=latest)
+
+
+def raters_of(conn: Connection, project_id: str) -> list[str]:
+    """Ids of the raters of a project who can sign in."""
+    active = {one.id for one in accounts.users(conn) if one.status in ("active", "invited")}
+    return [one for one, what in roles.members(conn, project_id).items() if "rater" in what and one in active]
+
+
+@pages.post("/rounds/{round_id}/raters")
+def add_raters_by_form(visit: RoundLead, request: Request, round_id: str) -> Response:
+    """Lets more people rate in a round."""
+    add_raters(visit, round_id, [str(one) for one in request.state.form.getlist("rater")])
+    return RedirectResponse(f"/rounds/{round_id}?said=saved", 303)
+
+
+def add_raters(visit: Visit, round_id: str, rater_ids: list[str]) -> None:
+    """Lets more people rate in a round.
+
+    Raises:
+        UserError: Nobody is named, or somebody who is no rater of the project.
+    """
+    with visit.database.write() as conn:
+        if not rater_ids or not set(rater_ids) <= set(raters_of(conn, visit.project)):
+            raise UserError(
+                "Nobody, or no rater of this project, is chosen; expected raters. Give them the role first."
+            )
+        rounds.add_raters(conn, visit.actor, round_id, rater_ids)
+
+
+@pages.post("/rounds/{round_id}/anew")
+def rate_anew_by_form(visit: RoundLead, round_id: str) -> Response:
+    """Opens a round about what the newest codebook made stale, and goes to it."""
+    return RedirectResponse(f"/rounds/{rate_anew(visit, round_id).id}?said=opened", 303)
+
+
+def rate_anew(visit: Visit, round_id: str) -> rounds.Round:
+    """Opens a round about what the newest codebook made stale."""
+    with visit.database.write() as conn:
+        latest = projects.latest_codebook(conn, visit.project)
+        if latest is None:
+            raise UserError("There is no codebook, expected one to ask by. Publish one.")
+        return rerating.rerate(conn, visit.actor, round_id, latest.id)
 
 
 @pages.post("/projects/{project_id}/detection")
@@ -257,6 +309,22 @@ def list_rounds(visit: Lead) -> list[RoundState]:
 def open_by_program(visit: Lead, request: Request, wanted: NewRound) -> RoundState:
     """Opens a round from the run."""
     made = open_round(visit, request.app.state.clinlens, wanted)
+    with visit.database.read() as conn:
+        return state_of(rounds.round_overview(conn, made.id))
+
+
+@api.post("/rounds/{round_id}/raters")
+def add_raters_by_program(visit: RoundLead, round_id: str, wanted: Joining) -> RoundState:
+    """Lets more people rate in a round."""
+    add_raters(visit, round_id, wanted.rater_ids)
+    with visit.database.read() as conn:
+        return state_of(rounds.round_overview(conn, round_id))
+
+
+@api.post("/rounds/{round_id}/anew", status_code=201)
+def rate_anew_by_program(visit: RoundLead, round_id: str) -> RoundState:
+    """Opens a round about the items that the newest codebook made stale: the same features, evidence and raters."""
+    made = rate_anew(visit, round_id)
     with visit.database.read() as conn:
         return state_of(rounds.round_overview(conn, made.id))
 

@@ -1,4 +1,8 @@
-"""Signing: with the password once more, a meaning and the printed name; and what was signed."""
+"""Signing: with the password once more, a meaning and the printed name; and what was signed.
+
+A rater sees their own signatures alone. To whoever is no lead, signatures of judgements bear pseudonyms: a printed name
+beside a judgement's id would tell who said what.
+"""
 
 from typing import Annotated
 
@@ -6,18 +10,18 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 from starlette.responses import RedirectResponse, Response
 
-from labeling.database import accounts, signatures
+from labeling.database import accounts, projects, signatures
 from labeling.web.access import Allow
 from labeling.web.pages import page
 from labeling.web.replies import KeptRoute
-from labeling.web.visit import Visit
+from labeling.web.visit import AT_THE_DESK, Visit
 from sae.config import Settings
 from sae.errors import UserError
 
 pages = APIRouter(include_in_schema=False)
 api = APIRouter(prefix="/api/v1", route_class=KeptRoute)
 ROUTERS = (pages, api)
-Member = Annotated[Visit, Depends(Allow("lead", "senior", "analyst", of="project"))]
+Member = Annotated[Visit, Depends(Allow("lead", "rater", "senior", "analyst", of="project"))]
 MEANINGS = (
     ("reviewed", "I have reviewed it"),
     ("approved", "I approve it"),
@@ -30,7 +34,7 @@ class SignatureBody(Settings, frozen=True):
     """A signature."""
 
     id: str = Field(description="Its id.")
-    printed_name: str = Field(description="Whose.")
+    printed_name: str = Field(description="Whose; a pseudonym where a name would tell who judged what.")
     meaning: str = Field(description="rated, reviewed, adjudicated or approved.")
     object: str = Field(description="What was signed: kind and id.")
     record_sha256: str = Field(description="Hash of the record as it was signed.")
@@ -40,12 +44,20 @@ class SignatureBody(Settings, frozen=True):
 
 
 def listed(visit: Visit) -> list[SignatureBody]:
-    """The signatures of the project, newest first."""
+    """The signatures of the project that this person may see, newest first."""
     with visit.database.read() as conn:
         found = signatures.signatures_of(conn, visit.project)
+        if AT_THE_DESK.isdisjoint(visit.roles):
+            found = [one for one in found if one.user_id == visit.user.id]
+        key = projects.pseudonym_key(conn, visit.project)
+
+        def name_of(one: signatures.Signature) -> str:
+            is_told = "lead" in visit.roles or one.user_id == visit.user.id or not one.object.startswith("judgement:")
+            return one.printed_name if is_told else projects.pseudonym(key, one.user_id)
+
         return [
             SignatureBody(
-                id=one.id, printed_name=one.printed_name, meaning=one.meaning, object=one.object, record_sha256=one.record_sha256,
+                id=one.id, printed_name=name_of(one), meaning=one.meaning, object=one.object, record_sha256=one.record_sha256,
                 auth_method=one.auth_method, signed_at=one.signed_at, is_valid=signatures.is_valid(conn, visit.project, one),
             )
             for one in reversed(found)

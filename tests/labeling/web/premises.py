@@ -128,7 +128,7 @@ class Premises:
         return {
             "project_id": self.project, "round_id": self.round, "codebook_id": self.codebook, "item_id": self.item,
             "assignment_id": self.assignment, "user_id": self.ids["outsider"], "token": "x" * 43, "version": "0", "name": "x.css",
-            "rule_id": "none",
+            "rule_id": "none", "report_id": "none",
         }  # fmt: skip
 
 
