@@ -66,9 +66,11 @@ def read_text(place: str, request: TargetRequest) -> list[Asked]:
     Raises:
         UserError: The file is not to be had, or no text.
     """
-    if place == STDIN:
-        return [Asked(id="stdin", text=sys.stdin.read(), **request.model_dump())]
-    return [Asked(id=Path(place).stem, text=contents(Path(place)), **request.model_dump())]
+    is_stdin = place == STDIN
+    name, text = (
+        ("stdin", decoded(sys.stdin.buffer.read(), "stdin")) if is_stdin else (Path(place).stem, contents(Path(place)))
+    )
+    return [checked({"id": name, "text": text} | request.model_dump(), name if is_stdin else place)]
 
 
 def read_cases(path: Path, request: TargetRequest) -> list[Asked]:
@@ -97,19 +99,32 @@ def case_of(line: str, number: int, path: Path, request: TargetRequest) -> Asked
         names_target = {"target", "continuation", "generate", "class_name", "features"} & set(row)
         defaults = {} if names_target else request.model_dump(exclude_defaults=True)
         options = request.model_dump(include={"measure", "total", "position", "contrast"}, exclude_defaults=True)
-        return Asked(**({"id": str(number)} | options | defaults | row))
-    except ValidationError as error:
-        detail = error.errors()[0]
-        is_stranger = detail["type"] == "extra_forbidden"  # its name may be anything, a patient's too
-        place = "a field" if is_stranger else ".".join(map(str, detail["loc"])) or "the line"
-        raise UserError(
-            f"{path}, line {number}: {place} {detail['msg'].lower()}, expected the fields {', '.join(Asked.model_fields)}. "
-            "Correct it."
-        ) from None
+        return checked({"id": str(number)} | options | defaults | row, f"{path}, line {number}")
     except (json.JSONDecodeError, TypeError) as error:
         raise UserError(
             f'{path}, line {number} is no JSON object, expected {{"text": …, "target": …}}. Correct it.'
         ) from error
+
+
+def checked(values: dict[str, Any], place: str) -> Asked:
+    """A case of values.
+
+    Args:
+        values: Field → value.
+        place: Where they come from.
+
+    Raises:
+        UserError: They are no case. What stands in them is not told: it may be patient text.
+    """
+    try:
+        return Asked(**values)
+    except ValidationError as error:
+        detail = error.errors(include_input=False)[0]
+        is_stranger = detail["type"] == "extra_forbidden"  # its name may be anything, a patient's too
+        field = "a field" if is_stranger else ".".join(map(str, detail["loc"])) or "the case"
+        raise UserError(
+            f"{place}: {field} {detail['msg'].lower()}, expected the fields {', '.join(Asked.model_fields)}. Correct it."
+        ) from None
 
 
 def contents(path: Path) -> str:
@@ -119,8 +134,22 @@ def contents(path: Path) -> str:
         UserError: It is not to be had, or not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}), expected a text file in UTF-8. Correct the path."
         ) from error
+    return decoded(data, str(path))
+
+
+def decoded(data: bytes, place: str) -> str:
+    """Bytes as text: without a byte order mark, lines ending in newlines.
+
+    Raises:
+        UserError: They are not UTF-8. What they hold is not told: it may be patient text.
+    """
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{place} is not UTF-8 at byte {error.start}, expected a text in UTF-8. Convert it.") from None
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
