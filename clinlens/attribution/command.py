@@ -1,5 +1,6 @@
 """From the options of the command line to records, files and a few lines to read."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +60,14 @@ def written(given: dict[str, Any], records: list[dict[str, Any]], profile: dict[
         page.write(given["report"], records, profile)
         found.append(given["report"])
     if given["save"] is not None:
-        import json
-
         rows = "".join(json.dumps(one, ensure_ascii=False, allow_nan=False) + "\n" for one in records)
         artefact.write_text(given["save"], rows, artefact.PRIVATE)
         found.append(given["save"])
     if given["inseq"] is not None:
         for method in dict.fromkeys(result["method"] for one in records for result in one["results"]):
             path = given["inseq"] / f"{method}.json"
-            artefact.write_json(path, exported(records, method))
+            text = json.dumps(exported(records, method), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            artefact.write_text(path, text, artefact.PRIVATE)
             found.append(path)
     return list(map(str, found))
 

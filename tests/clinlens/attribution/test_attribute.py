@@ -194,6 +194,7 @@ def test_inseqs_format_holds_the_scores(config: Path, tmp_path: Path, capsys: py
     from safetensors.torch import load
 
     found = said(config, capsys, "--continuation", " acute pain", "--inseq", str(tmp_path))
+    assert stat.S_IMODE((tmp_path / "gim.json").stat().st_mode) == 0o600  # it holds the text
     saved = json.loads((tmp_path / "gim.json").read_text())["attributes"]["sequence_attributions"][0]["attributes"]
     scores = load(base64.b64decode(saved["target_attributions"]))["attribution"]
     raw = torch.tensor(found["records"][0]["results"][0]["attribution"]["raw"])
