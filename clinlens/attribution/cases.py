@@ -66,6 +66,8 @@ def read_text(place: str, request: TargetRequest) -> list[Asked]:
     Raises:
         UserError: The file is not to be had, or no text.
     """
+    if not place:
+        raise UserError("--text is empty, expected a file, or - for stdin. Name one.")
     is_stdin = place == STDIN
     name, text = (
         ("stdin", decoded(sys.stdin.buffer.read(), "stdin")) if is_stdin else (Path(place).stem, contents(Path(place)))

@@ -39,7 +39,7 @@ def asked_of(given: dict[str, Any]) -> list[Asked]:
     """The cases of the command line.
 
     Raises:
-        UserError: Neither a text nor cases, or both.
+        UserError: Neither a text nor cases, or both; a text without a name.
     """
     named: dict[str, Any] = {name: given.get(name) for name in TargetRequest.model_fields}
     given_ones: dict[str, Any] = {
@@ -48,9 +48,9 @@ def asked_of(given: dict[str, Any]) -> list[Asked]:
     request = TargetRequest(**given_ones)
     if (given["text"] is None) == (given["cases"] is None):
         raise UserError(
-            f"{'Both' if given['text'] else 'Neither'} --text and --cases given, expected one of them. Name a file."
+            f"{'Neither' if given['text'] is None else 'Both'} --text and --cases given, expected one of them. Name a file."
         )
-    return read_text(given["text"], request) if given["text"] else read_cases(given["cases"], request)
+    return read_cases(given["cases"], request) if given["text"] is None else read_text(given["text"], request)
 
 
 def written(given: dict[str, Any], records: list[dict[str, Any]], profile: dict[str, Any]) -> list[str]:

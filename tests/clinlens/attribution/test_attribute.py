@@ -246,6 +246,20 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
     assert sentence in refused(config, capsys, "--text", note(config), *more)
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (("--text", ""), "--text is empty, expected a file, or - for stdin. Name one."),
+        (("--text", "", "--cases", "x"), "Both --text and --cases given"),
+        ((), "Neither --text and --cases given"),
+    ],
+)
+def test_a_text_without_a_name_is_refused(
+    config: Path, capsys: pytest.CaptureFixture[str], given: tuple[str, ...], sentence: str
+):
+    assert sentence in refused(config, capsys, *given, "--target", " acute")
+
+
 def test_a_window_longer_than_the_model_reads_is_refused_and_a_feature_is_read_whole(
     config: Path, capsys: pytest.CaptureFixture[str]
 ):
