@@ -8,12 +8,17 @@ from typing import Any
 import pytest
 import yaml
 
+from analysis.attribution.config import METHODS, GradientNormConfig, MethodConfig
+from analysis.attribution.gradient import gradient_norm
+from analysis.attribution.problem import Problem
 from analysis.attribution.record import without_clocks
+from analysis.attribution.scores import Scores
 from clinlens.__main__ import main
 from clinlens.attribution import page
 from sae import saelens_format
 from sae.build import build
 from sae.config import L1Config
+from sae.errors import UserError
 from tests.tiny import write_tiny_model
 
 TEXT = "patient has fever and pain . no cough given drug 7 today"
@@ -258,6 +263,27 @@ def test_a_text_without_a_name_is_refused(
     config: Path, capsys: pytest.CaptureFixture[str], given: tuple[str, ...], sentence: str
 ):
     assert sentence in refused(config, capsys, *given, "--target", " acute")
+
+
+def test_of_all_methods_one_that_refuses_is_listed_and_the_others_are_kept(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def failing(error: Exception) -> None:
+        def run(problem: Problem, cfg: MethodConfig, seed: int) -> Scores:
+            if cfg.method == "occlusion":
+                raise error
+            return gradient_norm(problem, GradientNormConfig(), seed)
+
+        monkeypatch.setattr("clinlens.attribution.attribute.attribute", run)
+
+    asked = ("--target", " acute", "--method", "all", "--fresh")
+    failing(UserError("It cannot."))
+    (record,) = said(config, capsys, *asked)["records"]
+    assert record["refused"] == [{"method": "occlusion", "reason": "It cannot."}]
+    assert len(record["results"]) == len(METHODS)  # the bridge too, without the one
+    failing(ZeroDivisionError("a fault of ours"))
+    with pytest.raises(ZeroDivisionError):
+        said(config, capsys, *asked)
 
 
 def test_a_window_longer_than_the_model_reads_is_refused_and_a_feature_is_read_whole(
