@@ -60,6 +60,8 @@ class Drawing(NamedTuple):
     labels: list[Label]
     lines: list[Line]
     rows: list[Row]
+    ranked_by: str
+    """The tier of the estimates."""
     paths: list[str]
     """The strongest paths, in words."""
     notes: list[str]
@@ -80,8 +82,8 @@ def drawing(graph: dict[str, Any], title: str) -> Drawing:
     places = {node["id"]: height(i, len(some), longest) for some in of_kind.values() for i, node in enumerate(some)}
     return Drawing(
         f"{title}, {graph['hook_point']}", longest * ROW + 2 * TOP, labels(of_kind, places), lines(graph, places),
-        [row(graph, node) for node in of_kind["feature"]], [words(graph, path) for path in graph["paths"][:5]],
-        notes(graph),
+        [row(graph, node) for node in of_kind["feature"]], graph["tiers"]["ranks"],
+        [words(graph, path) for path in graph["paths"][:5]], notes(graph),
     )  # fmt: skip
 
 
@@ -144,7 +146,7 @@ def notes(graph: dict[str, Any]) -> list[str]:
     balance = graph["balance"]
     if balance is not None:
         found.append(
-            f"contributions ({graph['tiers']['effects']}): features {balance['features']:+.3g}, error {balance['error']:+.3g}, "
+            f"contributions ({graph['tiers']['ranks']}): features {balance['features']:+.3g}, error {balance['error']:+.3g}, "
             f"bias {balance['bias']:+.3g}, special tokens {balance['special']:+.3g}, in all {balance['total']:+.3g}"
         )
         found.append(f"{graph['n_ablated']} of {graph['n_active']} active features measured by ablation")

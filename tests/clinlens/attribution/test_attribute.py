@@ -119,6 +119,7 @@ def test_the_bridge_answers_for_a_feature_and_for_an_answer(
     assert answer["n_ablated"] <= 0.4 * answer["n_active"] + 1
     assert all(path["through"][2] == "answer" for path in answer["paths"])
     html = report.read_text()
+    assert f"<th>Estimate ({answer['tiers']['ranks']})</th>" in html
     assert html.count("<svg") == 2
     assert "Which features drive the answer" in html
 
