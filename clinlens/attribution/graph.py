@@ -10,6 +10,7 @@ LEFT, MIDDLE, RIGHT = 200, 430, 800
 WIDEST = 7.0
 LEAST_SCALE = 0.1
 """Of the answer's score: what has the widest line does at least so much, so that a lone feature without effect looks like it."""
+UNDEFINED = "explained variance of the SAE: not defined for one token"
 LONGEST = 24
 """Letters of a label that are shown."""
 
@@ -142,7 +143,9 @@ def words(graph: dict[str, Any], path: dict[str, Any]) -> str:
 
 def notes(graph: dict[str, Any]) -> list[str]:
     """How much the graph can tell of."""
-    found = [f"the SAE explains {graph['explained_variance']:.1%} of the variance on this text"]
+    share = graph["explained_variance"]
+    is_defined = share is not None
+    found = [f"the SAE explains {share:.1%} of the variance on this text" if is_defined else UNDEFINED]
     balance = graph["balance"]
     if balance is not None:
         found.append(

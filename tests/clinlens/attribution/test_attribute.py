@@ -124,6 +124,21 @@ def test_the_bridge_answers_for_a_feature_and_for_an_answer(
     assert "Which features drive the answer" in html
 
 
+def test_a_text_of_one_token_has_no_explained_variance_and_is_answered(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("analysis.attribution.feature_site.FeatureSite.explained_variance", None)
+    (tmp_path / "one.txt").write_text("fever")
+    report = tmp_path / "one.html"
+    asked = ("--text", str(tmp_path / "one.txt"), "--target", " acute", "--method", "sae_features", "--fresh")
+    main(["attribute", str(config), *asked, "--report", str(report), "--json"])
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])["records"][0]["results"][0]
+    assert result["bridge"]["answer"]["explained_variance"] is result["diagnostics"]["explained_variance"] is None
+    assert "not defined for one token" in report.read_text()
+    main(["attribute", str(config), *asked])
+    assert "sae_features" in capsys.readouterr().out
+
+
 def test_the_bridge_stands_beside_other_methods(config: Path, capsys: pytest.CaptureFixture[str]):
     """A token's heat is the sum of its measured paths."""
     (record,) = said(

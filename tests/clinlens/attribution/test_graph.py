@@ -31,3 +31,8 @@ def test_effects_estimates_and_the_balance_each_have_the_tier_they_come_from():
     assert [(row.effect, row.tier, row.estimate) for row in found.rows] == [("+0.5", "halfway", "+0.7")]
     assert found.ranked_by == "relp"
     assert "contributions (relp): features +0.7, error +0.2" in found.notes[1]
+
+
+def test_an_explained_variance_that_is_not_defined_is_said_to_be_so():
+    assert drawing(graph(), "A graph").notes[0] == "the SAE explains 90.0% of the variance on this text"
+    assert "not defined for one token" in drawing(graph(explained_variance=None), "A graph").notes[0]
