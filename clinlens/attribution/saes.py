@@ -1,6 +1,5 @@
 """Which autoencoder of a run: the named one, the one that a choice recommends, or the only one."""
 
-from functools import lru_cache
 from pathlib import Path
 
 from clinlens.choices import FILE as CHOICE
@@ -16,9 +15,10 @@ DEPTH = 2 / 3
 """Of the layers, where features are looked for: as far up as `hidden_state` looks (layer 8 of 12)."""
 
 
-@lru_cache(maxsize=8)
 def sae_folder(run: Path, hook_point: str, sae_id: str | None, cfg: ChoiceConfig) -> Path:
     """The autoencoder to take at a hook point: the named, the recommended, or the only one.
+
+    It is looked up each time: a process of the desk outlives trainings and choices.
 
     Raises:
         UserError: There is none, or several, and no word or figures which.

@@ -186,7 +186,6 @@ def test_a_fine_tuned_one_lies_beside_and_can_be_steered(run: Path, feature: str
         given(features=(feature,), mode="amplify", strengths=("1",), text=str(text), sae_id=folder.name, controls=0),
     )
     assert found["saes"][0]["sae_id"] == folder.name
-    sae_folder.cache_clear()
     found = steer_command(run, given(features=(feature,), mode="amplify", strengths=("1",), text=str(text), controls=0))
     assert found["saes"][0]["sae_id"] == source.name  # unless --sae names the other
 
