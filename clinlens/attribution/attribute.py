@@ -25,9 +25,11 @@ from analysis.attribution.sae_features import (
 )
 from analysis.attribution.sae_features import Asked as AskedFeatures
 from analysis.attribution.scores import Scores
+from analysis.attribution.target import FeatureTarget, Target, TokenTarget
 from analysis.attribution.windows import taken, windowed, windows
 from clinlens.assigned import refusal, value_of
 from clinlens.attribution.cases import Asked
+from clinlens.attribution.explained import explained
 from clinlens.attribution.saes import middle, sae_folder
 from clinlens.pipeline import Run, progress
 from hooks.model import LanguageModel, load
@@ -122,6 +124,8 @@ def one_record(
                 raise
             refused.append({"method": cfg.method, "reason": str(error)})
         done(1)
+    for one in results:
+        one["explained"] = explained(one, question.case.tokens, asked.request, question.problem.lm)
     settings = {"methods": [cfg.model_dump(mode="json") for cfg in cfgs], "seed": options.seed}
     found = record.record(question.case, settings | {"window": question.window}, results, started)
     found["refused"] = refused
@@ -143,6 +147,7 @@ def ask(run: Run, lm: LanguageModel, asked: Asked, options: Options) -> Question
 
     if options.window is None or case.n_tokens <= options.window:
         problem = problem_of(case, lm, asked.request, open_sae, fixed)
+        refuse_equal_contrast(problem.target)
         if not problem.is_free.any():
             raise UserError(
                 "All tokens of the text are special or held fixed, expected some to explain. Mark less of it in `fixed`."
@@ -155,7 +160,24 @@ def ask(run: Run, lm: LanguageModel, asked: Asked, options: Options) -> Question
         )
     last = taken(case, windows(case, options.window, options.tail)[-1])
     problem = problem_of(last, lm, asked.request, open_sae)
+    refuse_equal_contrast(problem.target)
     return Question(case, problem, {"window_tokens": options.window, "tail_tokens": options.tail}, tuple(fixed))
+
+
+def refuse_equal_contrast(target: Target) -> None:
+    """Refuses a target that is to be compared with itself.
+
+    Raises:
+        UserError: It is.
+    """
+    if isinstance(target, FeatureTarget):
+        return
+    chosen = target.token_ids if isinstance(target, TokenTarget) else target.classes
+    if target.contrast_ids == chosen:
+        raise UserError(
+            f"The target and the contrast are both {''.join(target.labels)!r}, expected two that differ: what they share cancels. "
+            "Name another contrast, or none."
+        )
 
 
 def one_result(question: Question, cfg: MethodConfig, options: Options, cache: Cache) -> dict[str, Any]:

@@ -73,17 +73,25 @@ def written(given: dict[str, Any], records: list[dict[str, Any]], profile: dict[
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """The strongest tokens of every case and method, for people."""
+    """What is explained of every case, and by each method its strongest tokens, for people."""
     rows = []
     for record in found["records"]:
-        tokens = record["input"]["tokens"]
+        name, said = f"{record['input']['name']:20}", ""
         for result in record["results"]:
-            scores = result["attribution"]["aggregated"]["token_importance"]["input"]
-            order = sorted(range(len(scores)), key=lambda i: -abs(scores[i]))[:N_SHOWN]
-            strongest = "  ".join(f"{tokens[i].strip()} {scores[i]:+.3g}" for i in order)
-            rows.append(f"{record['input']['name']:20} {result['method']:20} {strongest}{doubt(result)}")
-        rows += [f"{record['input']['name']:20} {one['method']:20} {one['reason']}" for one in record["refused"]]
+            if result["explained"] != said:
+                said = result["explained"]
+                rows.append(f"{name} score: {said}")
+            rows.append(f"{name} {result['method']:20} {strongest(record['input'], result)}{doubt(result)}")
+        rows += [f"{name} {one['method']:20} {one['reason']}" for one in record["refused"]]
     return rows + [f"wrote {path}" for path in found["files"]]
+
+
+def strongest(given: dict[str, Any], result: dict[str, Any]) -> str:
+    """The tokens with the largest scores, of those that are attributed."""
+    scores = result["attribution"]["aggregated"]["token_importance"]["input"]
+    free = sorted({i for i, one in enumerate(given["is_special"]) if not one} - set(result["origin"]["fixed"]))
+    order = sorted(free, key=lambda i: -abs(scores[i]))[:N_SHOWN]
+    return "  ".join(f"{given['tokens'][i].strip()} {scores[i]:+.3g}" for i in order)
 
 
 def doubt(result: dict[str, Any]) -> str:

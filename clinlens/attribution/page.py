@@ -4,7 +4,7 @@ It holds the texts, so only its owner may read it. Colours are blue for and oran
 any common colour blindness tell apart; every value also stands as text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from sae import artefact
 SOURCES = Path(__file__).parent
 N_SHADES = 10
 N_STRONGEST = 8
+NOT_ATTRIBUTED = "not attributed"
 MOST_COLUMNS = 40
 """Targets of one answer that are shown apart."""
 
@@ -26,7 +27,7 @@ class Piece(NamedTuple):
     shade: str
     """Class of its colour; empty for none."""
     value: str
-    """The score, in figures; empty where nothing is attributed."""
+    """The score, in figures, or that there is none; empty between tokens."""
 
 
 class Strong(NamedTuple):
@@ -50,6 +51,8 @@ class Shown(NamedTuple):
     """One method on one case."""
 
     method: str
+    explained: str
+    """What the scores are about."""
     settings: str
     caveat: str
     figures: list[str]
@@ -77,19 +80,21 @@ def render(records: Sequence[dict[str, Any]], profile: dict[str, Any]) -> str:
 
 def shown(record: dict[str, Any], result: dict[str, Any]) -> Shown:
     """One method on one case."""
-    given, raw = record["input"], result["attribution"]["raw"]
+    given, raw, fixed = record["input"], result["attribution"]["raw"], result["origin"]["fixed"]
     settings = {
         key: value for key, value in result["origin"]["settings"].items() if key not in ("method", "batch_tokens")
     }
     labels = result["output"]["tokens"]
     columns = [] if len(labels) == 1 else [
-        heat_map(given, [row[t] for row in raw], label) for t, label in enumerate(labels[:MOST_COLUMNS])
+        heat_map(given, [row[t] for row in raw], label, fixed) for t, label in enumerate(labels[:MOST_COLUMNS])
     ]  # fmt: skip
     words = ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None)
     importance = result["attribution"]["aggregated"]["token_importance"]["input"]
-    total = heat_map(given, importance, result["output"]["text"])
+    total = heat_map(given, importance, result["output"]["text"], fixed)
     graphs = drawings(result["bridge"]) if "bridge" in result else []
-    return Shown(result["method"], words, result["faithfulness"]["caveat"], figures(result), total, columns, graphs)
+    return Shown(
+        result["method"], result["explained"], words, result["faithfulness"]["caveat"], figures(result), total, columns, graphs
+    )  # fmt: skip
 
 
 def figures(result: dict[str, Any]) -> list[str]:
@@ -114,21 +119,29 @@ def worst(completeness: Sequence[dict[str, float]]) -> float:
     return max(one["gap_of_mass"] for one in completeness)
 
 
-def heat_map(given: dict[str, Any], scores: Sequence[float], label: str) -> Map:
-    """The text with each token in its colour; what lies between tokens stays as it is."""
+def heat_map(given: dict[str, Any], scores: Sequence[float], label: str, fixed: Collection[int] = ()) -> Map:
+    """The text with each token in its colour; what lies between tokens stays as it is.
+
+    Args:
+        given: The record's input.
+        scores: One per token.
+        label: What is explained.
+        fixed: Tokens that were held fixed: like special ones they have no score.
+    """
     full = max((abs(value) for value in scores), default=0.0)
     pieces, end = [], 0
-    for token, (start, stop), is_special, value in zip(
-        given["tokens"], given["offsets"], given["is_special"], scores, strict=True
+    for i, (token, (start, stop), is_special, value) in enumerate(
+        zip(given["tokens"], given["offsets"], given["is_special"], scores, strict=True)
     ):
+        is_free = not is_special and i not in fixed
         if start < 0:
-            pieces.append(Piece(f"{token} ", "special", ""))
+            pieces.append(Piece(f"{token} ", "special", NOT_ATTRIBUTED))
             continue
         if start > end:
             pieces.append(Piece(given["text"][end:start], "", ""))
         text = given["text"][max(start, end) : stop]
-        shade = "special" if is_special else shade_of(value, full)
-        pieces.append(Piece(text, shade, "" if is_special else f"{value:+.4g}"))
+        shade, figure = (shade_of(value, full), f"{value:+.4g}") if is_free else ("special", NOT_ATTRIBUTED)
+        pieces.append(Piece(text, shade, figure))
         end = max(end, stop)
     pieces.append(Piece(given["text"][end:], "", ""))
     order = sorted(range(len(scores)), key=lambda i: -abs(scores[i]))[:N_STRONGEST]

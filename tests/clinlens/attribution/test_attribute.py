@@ -198,12 +198,19 @@ def test_cases_say_for_themselves_what_is_asked(config: Path, tmp_path: Path, ca
          "--save", str(save), "--inseq", str(tmp_path / "inseq")]
     )  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in lines[:2]] == [["one", "gim"], ["two", "gim"]]
+    assert [line.split()[:2] for line in lines[:4]] == [
+        ["one", "score:"],
+        ["one", "gim"],
+        ["two", "score:"],
+        ["two", "gim"],
+    ]
     one, two = map(json.loads, save.read_text().splitlines())
     assert one["results"][0]["output"]["tokens"] == ["acutepain"]
     assert two["results"][0]["attribution"]["raw"][1] == [0.0]  # held fixed
     html = report.read_text()
     assert "fever" in html
+    assert '<span class="special" title="not attributed">patient</span>' in html
+    assert "patient +" not in lines[3]  # held fixed
     assert "<script" not in html
     assert stat.S_IMODE(report.stat().st_mode) == 0o600
 
@@ -259,6 +266,10 @@ def test_a_long_text_is_refused_or_read_in_windows(config: Path, capsys: pytest.
         (("--feature", "5"), "expected HOOK/INDEX such as"),
         (("--feature", "blocks.0.hook_resid_post/5"), "holds no trained SAE"),
         (("--class", "acute"), "expected a classifier"),
+        (
+            ("--target", " acute", "--contrast", " acute"),
+            "The target and the contrast are both 'acute', expected two that differ",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence(
@@ -386,6 +397,28 @@ def test_colours_go_by_sign_and_size_and_values_stand_as_text():
              "is_special": [True, False, False]}  # fmt: skip
     found = page.heat_map(given, [0.0, -2.0, 1.0], "x")
     assert [(piece.text, piece.shade, piece.value) for piece in found.pieces] == [
-        ("<s> ", "special", ""), ("no", "against10", "-2"), (" ", "", ""), ("pain", "for5", "+1"),
+        ("<s> ", "special", "not attributed"), ("no", "against10", "-2"), (" ", "", ""), ("pain", "for5", "+1"),
     ]  # fmt: skip
     assert [one.text for one in found.strongest] == ["no", "pain"]
+
+
+def test_what_was_held_fixed_is_marked_as_not_attributed():
+    given = {"text": "no pain", "tokens": ["no", "pain"], "offsets": [[0, 2], [3, 7]], "is_special": [False, False]}
+    found = page.heat_map(given, [0.0, 1.0], "x", fixed=[0])
+    assert found.pieces[0] == ("no", "special", "not attributed")
+    assert found.pieces[2] == ("pain", "for10", "+1")
+
+
+def test_what_was_explained_stands_on_the_page_in_the_record_and_in_the_terminal(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    report = tmp_path / "page.html"
+    asked = ("--target", " acute", "--contrast", " chronic", "--method", "gim,occlusion,sae_features")
+    (record,) = said(config, capsys, *asked, "--report", str(report))["records"]
+    words = "logit of “acute” − logit of “chronic”"
+    assert [one["explained"] for one in record["results"]] == [words] * 3
+    assert report.read_text().count(f"score: {words}") == 3
+    main(["attribute", str(config), "--text", note(config), *asked])
+    assert [line for line in capsys.readouterr().out.splitlines() if "score: " in line] == [
+        f"{'note':20} score: {words}"
+    ]
