@@ -422,3 +422,15 @@ def test_what_was_explained_stands_on_the_page_in_the_record_and_in_the_terminal
     assert [line for line in capsys.readouterr().out.splitlines() if "score: " in line] == [
         f"{'note':20} score: {words}"
     ]
+
+
+def test_of_two_features_each_method_says_where_it_explains_them(config: Path, capsys: pytest.CaptureFixture[str]):
+    asked = ("--feature", f"{POINT}/5", "--feature", f"{POINT}/6")
+    (record,) = said(config, capsys, *asked)["records"]
+    together, apart = (one["explained"] for one in record["results"])
+    assert "where the sum is strongest" in together
+    assert "each where it is strongest by itself" in apart
+    assert f"at token {record['results'][0]['origin']['target']['positions'][0]} " in together
+    main(["attribute", str(config), "--text", note(config), *asked])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("score: ")[1] for line in lines if "score: " in line] == [together, apart]

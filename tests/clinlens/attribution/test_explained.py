@@ -77,5 +77,21 @@ def test_the_score_is_said_in_the_words_of_the_field(target: dict[str, Any], wor
     assert of(target) == words
 
 
+def test_several_features_are_said_to_be_one_sum_at_one_place_or_each_at_its_own():
+    one = TargetRequest(features=(f"{POINT}/5", f"{POINT}/6"))
+    assert of(features((5, 2), (6, 2)), one) == (
+        f"sum of the pre-activations of {POINT}/5 and {POINT}/6, all at token 2 (“fever”), where the sum is strongest"
+    )
+    assert of(answer(" acute"), one, bridge((5, 2), (6, 4))) == (
+        f"pre-activations of {POINT}/5 at token 2 (“fever”) and {POINT}/6 at token 4 (“cough”), each where it is strongest by "
+        "itself, added up; answer: log-odds of “acute”, the model's own next token"
+    )
+    placed = one.model_copy(update={"position": 2})
+    assert of(features((5, 2), (6, 2)), placed).endswith("all at token 2 (“fever”)")
+    assert of(features((5, 2), (6, 2)), placed, bridge((5, 2), (6, 2), has_answer=False)).endswith(
+        "2 (“fever”), added up"
+    )
+
+
 def test_a_bridge_without_features_explains_the_answer():
     assert of(answer(" acute", contrast=[7]), ASKED, bridge()) == "logit of “acute” − logit of “chronic”"
