@@ -29,6 +29,7 @@ from analysis.attribution.target import FeatureTarget, Target, TokenTarget
 from analysis.attribution.windows import taken, windowed, windows
 from clinlens.assigned import refusal, value_of
 from clinlens.attribution.cases import Asked
+from clinlens.attribution.code_stamp import code_stamp
 from clinlens.attribution.explained import explained
 from clinlens.attribution.saes import middle, sae_folder
 from clinlens.pipeline import Run, progress
@@ -183,7 +184,8 @@ def refuse_equal_contrast(target: Target) -> None:
 def one_result(question: Question, cfg: MethodConfig, options: Options, cache: Cache) -> dict[str, Any]:
     """One method's result, from the cache where it lies there."""
     case, problem, window, fixed = question
-    origin = record.origin(problem, cfg, options.seed, window) | {"fixed": list(fixed or problem.fixed)}
+    origin = record.origin(problem, cfg, options.seed, window)
+    origin |= {"fixed": list(fixed or problem.fixed), "code": code_stamp()}
     known = cache.get(case, origin)
     if known is not None:
         return known
@@ -212,10 +214,10 @@ def bridged(
     folder = sae_folder(run.folder, point, options.sae_id, run.cfg.choice)
     what = AskedFeatures(lm, case, asked.request, Place(point, load_sae(folder), folder.name), question.problem.fixed)
     problem = problem_of_bridge(what)
-    origin = bridge_origin(what, problem, cfg, options.seed)
+    origin = bridge_origin(what, problem, cfg, options.seed) | {"code": code_stamp()}
     known = cache.get(case, origin)
     if known is None:
-        known = bridge_result(what, problem, cfg, options.seed)
+        known = bridge_result(what, problem, cfg, options.seed) | {"origin": origin}
         cache.put(case, origin, known)
     return known
 

@@ -94,6 +94,19 @@ def test_a_question_asked_twice_is_answered_from_the_run_folder(config: Path, ca
     assert other["results"][0]["attribution"] != one["results"][0]["attribution"]
 
 
+def test_changed_code_makes_kept_results_anew(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    asked = ("--target", " mild", "--method", "occlusion,sae_features")
+    (before,) = said(config, capsys, *asked)["records"]
+    monkeypatch.setattr("clinlens.attribution.attribute.code_stamp", lambda: "other")
+    (after,) = said(config, capsys, *asked)["records"]
+    for one, other in zip(before["results"], after["results"], strict=True):
+        assert one["profile"] != other["profile"]  # made anew
+        assert one["origin"]["code"] != other["origin"]["code"] == "other"
+        assert one["attribution"] == other["attribution"]
+
+
 def test_a_feature_is_explained_with_the_only_sae_there(config: Path, capsys: pytest.CaptureFixture[str]):
     found = said(config, capsys, "--feature", f"{POINT}/5", "--method", "attn_lrp,heta")["records"][0]
     assert found["results"][0]["output"]["text"].startswith(f"{POINT}/5@")
