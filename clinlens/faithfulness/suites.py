@@ -66,7 +66,8 @@ def opened(run: Run, name: SuiteName, cfg: FaithfulnessConfig) -> Suite:
     lm = load(run.model)
     targets.refuse_no_head(lm)
     if name == "corpus":
-        return Suite(name, lm, list(islice(corpus_cases(run, lm), cfg.n_cases)), cfg.n_cases)
+        found = list(islice(corpus_cases(run, lm), cfg.n_cases))
+        return Suite(name, lm, found, len(found))  # the answer is the model's own, so each one asked is taken
     n_tried = MOST_TRIED * cfg.n_cases
     known = (
         clinic_cases.cases(n_tried, HELD_OUT.seed + 1 + cfg.seed * n_tried)

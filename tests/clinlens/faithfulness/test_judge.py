@@ -19,7 +19,10 @@ from analysis.faithfulness.perturbed import Perturbed
 from analysis.faithfulness.randomisation import cascade, similarity
 from analysis.ground_truth.known import KnownCase
 from analysis.ground_truth.opened import OpenCase
+from clinlens import config as configs
 from clinlens.__main__ import main
+from clinlens.faithfulness import suites
+from clinlens.pipeline import Run
 from sae.errors import UserError
 from tests.analysis.attribution.test_bridge import planted_model
 from tests.analysis.attribution.worlds import opened, problem
@@ -61,6 +64,13 @@ def test_every_method_has_every_figure_with_an_interval(judged: dict[str, Any], 
         suite["kendall_tau"]["gradient_norm"]["hidden_state"] == suite["kendall_tau"]["hidden_state"]["gradient_norm"]
     )
     assert (run.parent / "run" / "faithfulness.png").stat().st_size > 5000
+
+
+def test_a_corpus_smaller_than_asked_for_is_said_to_be_tried_as_often_as_it_was(run: Path):
+    opened_run = Run(configs.read(run))
+    n_documents = sum(1 for _ in opened_run.documents)
+    suite = suites.opened(opened_run, "corpus", CFG.model_copy(update={"n_cases": n_documents + 30}))
+    assert suite.n_tried == len(suite.cases) <= n_documents
 
 
 def test_no_text_of_the_corpus_is_in_the_file(judged: dict[str, Any]):
