@@ -134,9 +134,9 @@ def asked_of(given: dict[str, Any]) -> list[Asked]:
     """
     request = TargetRequest(continuation=given["target"], contrast=given["contrast"])
     if (given["text"] is None) == (given["cases"] is None):
-        both = "Both --text and --cases" if given["text"] else "Neither --text nor --cases"
+        both = "Both --text and --cases" if given["text"] is not None else "Neither --text nor --cases"
         raise UserError(f"{both} given, expected one of them. Name a file.")
-    return read_text(given["text"], request) if given["text"] else read_cases(given["cases"], request)
+    return read_text(given["text"], request) if given["text"] is not None else read_cases(given["cases"], request)
 
 
 def refuse_unclear_profile(doses: Sequence[Sequence[Change]], given: dict[str, Any]) -> None:

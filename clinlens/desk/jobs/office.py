@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clinlens import __version__
+from clinlens.attribution.code_stamp import code_stamp
 from clinlens.desk.config import DeskConfig
 from clinlens.desk.jobs import conversation, results
 from clinlens.desk.jobs.listing import status_of
@@ -89,7 +90,7 @@ class Office:
         served = self.models[model]
         how = served.cfg.model_dump(mode="json", include={"dtype", "quantization", "kind"})
         saes = self.sae_stamps() if work["input"].get("features") else None
-        code = [results.FORMAT_VERSION, __version__]
+        code = [results.FORMAT_VERSION, __version__, code_stamp()]
         return artefact.content_hash(served.name, served.fingerprint(), how, saes, work, code)
 
     def sae_stamps(self) -> list[tuple[str, int]]:
