@@ -1,7 +1,7 @@
 """Reading judgements: the long table that statistics start from, and what each feature was found to mean."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -185,8 +185,8 @@ def latest(rows: Sequence[JudgementRow]) -> list[JudgementRow]:
 def labels_of_features(conn: Connection, project_id: str) -> dict[FeatureKey, FeatureLabel]:
     """What each feature was found to mean, for the rest of the product.
 
-    Calibration, gold, retest and detection tasks are left out, and so are judgements of raters on an older codebook
-    where there are some on a newer one.
+    Calibration, gold, retest and detection tasks are left out, and so are judgements of raters on another codebook than
+    the one that counts most: one that was published here before one that came with an import, a newer before an older.
     """
     from labeling.database.labels import label_of
 
@@ -196,14 +196,28 @@ def labels_of_features(conn: Connection, project_id: str) -> dict[FeatureKey, Fe
         if row.stratum in ("irr_fixed", "adaptive", "single", "escalated") and row.item_state != "quarantined":
             by_feature.setdefault((row.hook_point, row.sae_id, row.number), []).append(row)
     decisions, computed = decisions_of(conn, project_id), consensus_of(conn, project_id)
+    versions = list(table.codebooks.values())
+    first = projects.first_numbers(versions)
+    ranks = precedence(versions, first, projects.imported_codebooks(conn, project_id))
     found = {}
     for key, rows in by_feature.items():
-        newest = max(row.codebook_n for row in rows)
-        counted = [row for row in rows if row.codebook_n == newest]
+        counting = max((first[row.codebook_n] for row in rows), key=ranks.__getitem__)
+        counted = [row for row in rows if first[row.codebook_n] == counting]
         item_id = counted[-1].item_id
-        book = table.codebooks[newest].codebook
+        book = table.codebooks[counting].codebook
         found[key] = label_of(counted, book, decisions.get(item_id), computed.get(item_id))
     return found
+
+
+def precedence(
+    versions: Sequence[projects.CodebookVersion], first: Mapping[int, int], foreign: frozenset[str]
+) -> dict[int, tuple[bool, int]]:
+    """How much a codebook counts, by the first number it stands under: whether it is this house's, and how new it is."""
+    ranks: dict[int, tuple[bool, int]] = {}
+    for version in versions:
+        rank = (version.id not in foreign, version.n)
+        ranks[first[version.n]] = max(rank, ranks.get(first[version.n], rank))
+    return ranks
 
 
 def decisions_of(conn: Connection, project_id: str) -> dict[str, tuple[str, dict[str, Any]]]:

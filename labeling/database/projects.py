@@ -4,16 +4,17 @@ import hashlib
 import hmac
 import json
 import secrets
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from labeling.codebook import Codebook
 from labeling.database import audit, roles
 from labeling.database.errors import NotFound
 from labeling.database.prepared import Prepared
-from labeling.database.schema import codebook_version, item, project, round_
+from labeling.database.schema import audit_event, codebook_version, imported, item, project, round_
 from labeling.database.transaction import Actor, now
 from labeling.identifiers import canonical, new_id
 from sae.errors import UserError
@@ -120,7 +121,7 @@ def publish_codebook(conn: Connection, actor: Actor, project_id: str, codebook: 
     row = {
         "id": new_id(),
         "project_id": project_id,
-        "n": before.n + 1 if before else 1,
+        "n": 1 + max((version.n for version in codebooks(conn, project_id)), default=0),
         "sha256": codebook.sha256,
         "body": canonical(codebook.body),
         "note": note,
@@ -172,14 +173,29 @@ def codebooks(conn: Connection, project_id: str) -> list[CodebookVersion]:
 
 
 def latest_codebook(conn: Connection, project_id: str) -> CodebookVersion | None:
-    """A project's newest codebook, if it has one."""
-    newest = select(func.max(codebook_version.c.n)).where(codebook_version.c.project_id == project_id)
-    row = conn.execute(
-        select(codebook_version).where(
-            codebook_version.c.project_id == project_id, codebook_version.c.n == newest.scalar_subquery()
-        )
-    ).one_or_none()
-    return None if row is None else version_of(row)
+    """A project's current codebook, if it has one: the newest that was published here.
+
+    An import brings versions and never makes one current; where nothing was published here, the newest of all is.
+    """
+    versions, foreign = codebooks(conn, project_id), imported_codebooks(conn, project_id)
+    own = [version for version in versions if version.id not in foreign]
+    return max(own or versions, key=lambda version: version.n, default=None)
+
+
+def imported_codebooks(conn: Connection, project_id: str) -> frozenset[str]:
+    """Ids of the versions that came with another house's export."""
+    if conn.execute(select(imported.c.id).where(imported.c.project_id == project_id).limit(1)).first() is None:
+        return frozenset()  # and the chain, which may be long, need not be read
+    query = select(audit_event.c.object).where(
+        audit_event.c.project_id == project_id, audit_event.c.action == "codebook_imported"
+    )
+    return frozenset(name.partition(":")[2] for name in conn.execute(query).scalars())
+
+
+def first_numbers(versions: Sequence[CodebookVersion]) -> dict[int, int]:
+    """Every version's number → the first under which the same codebook stands: houses that ask alike are one."""
+    first: dict[str, int] = {}
+    return {one.n: first.setdefault(one.sha256, one.n) for one in sorted(versions, key=lambda one: one.n)}
 
 
 def version_of(row: Any) -> CodebookVersion:

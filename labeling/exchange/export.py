@@ -9,6 +9,7 @@ from pydantic import Field
 from sqlalchemy import Connection, select
 
 from labeling.codebook import Codebook
+from labeling.database.projects import latest_codebook
 from labeling.database.schema import evidence_snapshot, feature, sae_ref
 from labeling.evidence import WITHHELD
 from labeling.exchange import cleanlab, neuronpedia, writing
@@ -54,7 +55,8 @@ def export(
     table = judgement_table(bundle, token_counts(conn, project_id) if cfg.agreement else None)
     soft = soft_labels(table)
     bundle = with_soft_labels(bundle, soft)
-    extra = other_shapes(bundle, table, cfg)
+    latest = latest_codebook(conn, project_id)
+    extra = other_shapes(bundle, table, cfg, "" if latest is None else latest.sha256)
     if cfg.agreement:
         report = findings(table, ReportConfig(), Study(), software)
         extra |= {"agreement.json": json_text(report).encode(), "agreement.html": page(report).encode()}
@@ -77,13 +79,14 @@ def with_soft_labels(bundle: Bundle, soft: tuple[SoftLabelRecord, ...]) -> Bundl
     return replace(bundle, soft_labels=soft)
 
 
-def other_shapes(bundle: Bundle, table: JudgementTable, cfg: ExportConfig) -> dict[str, bytes]:
-    """Files for other tools, of the latest codebook version that has judgements."""
-    used = [record for record in bundle.codebooks if any(row.codebook_n == record.n for row in table.rows)]
+def other_shapes(bundle: Bundle, table: JudgementTable, cfg: ExportConfig, current: str) -> dict[str, bytes]:
+    """Files for other tools: of the codebook of the hash `current` if it has judgements, else of the last that has."""
+    numbers = {row.codebook_n for row in table.rows}
+    used = [record for record in bundle.codebooks if record.n in numbers]
     if not used:
         return {}
-    n = used[-1].n
-    codebook = Codebook.model_validate(used[-1].body)
+    chosen = next((record for record in used if record.sha256 == current), used[-1])
+    n, codebook = chosen.n, Codebook.model_validate(chosen.body)
     files: dict[str, bytes] = {}
     if cfg.cleanlab:
         files |= cleanlab.files(table.blind(n), bundle.soft_labels, codebook, n)

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, select
 
 from labeling.answers import trimmed
 from labeling.codebook import Codebook
-from labeling.database.projects import pseudonym
+from labeling.database.projects import latest_codebook, pseudonym
 from labeling.database.schema import codebook_version, feature, item, project, sae_ref
 from labeling.exchange import source
 from labeling.exchange.bundle import Bundle
@@ -58,7 +58,7 @@ class Setting:
     key: str
     """Secret of its pseudonyms."""
     codebook: CodebookRecord
-    """Its latest version."""
+    """Its current version."""
     questions: Codebook
     saes: dict[str, SAERecord]
     """By hash."""
@@ -125,10 +125,11 @@ def read(conn: Connection, path: Path, project_id: str, institution: str | None,
 def setting_of(conn: Connection, project_id: str, institution: str | None) -> Setting:
     """What the project knows."""
     head = conn.execute(select(project).where(project.c.id == project_id)).one()
-    versions = list(conn.execute(source.of(codebook_version, project_id).order_by(codebook_version.c.n)))
-    if not versions:
+    latest = latest_codebook(conn, project_id)
+    if latest is None:
         raise UserError("The project has no codebook, expected one that says what labels mean. Publish one first.")
-    codebook = source.codebook_record(versions[-1])
+    version = select(codebook_version).where(codebook_version.c.id == latest.id)
+    codebook = source.codebook_record(conn.execute(version).one())
     saes = {row.sha256: row for row in conn.execute(source.of(sae_ref, project_id))}
     known = select(sae_ref.c.sha256, feature.c.number, feature.c.id).join(sae_ref)
     features: dict[tuple[str, str, int], str] = {}
