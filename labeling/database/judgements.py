@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, func, select
@@ -94,9 +94,9 @@ class FeatureLabel:
     concepts: dict[str, int]
     """Concept codes: how many raters chose each."""
     state: str
-    """Of the item: open, rated, escalated, consensus, ambiguous, adjudicated …"""
+    """Of the item that was decided, else the last one judged: open, rated, escalated, consensus, ambiguous, adjudicated …"""
     disposition: str | None
-    """Of a senior's decision."""
+    """Of the latest decision that a senior made on the feature."""
     consensus: dict[str, float] | None
     """The last computed one, where there is."""
 
@@ -187,6 +187,7 @@ def labels_of_features(conn: Connection, project_id: str) -> dict[FeatureKey, Fe
 
     Calibration, gold, retest and detection tasks are left out, and so are judgements of raters on another codebook than
     the one that counts most: one that was published here before one that came with an import, a newer before an older.
+    A senior's decision holds for the feature, whichever of its items it was made on: the latest one does.
     """
     from labeling.database.labels import label_of
 
@@ -205,7 +206,16 @@ def labels_of_features(conn: Connection, project_id: str) -> dict[FeatureKey, Fe
         counted = [row for row in rows if first[row.codebook_n] == counting]
         item_id = counted[-1].item_id
         book = table.codebooks[counting].codebook
-        found[key] = label_of(counted, book, decisions.get(item_id), computed.get(item_id))
+        decided = max(
+            {row.item_id for row in counted} & set(decisions), key=lambda one: decisions[one].at, default=None
+        )
+        if decided is None:
+            found[key] = label_of(counted, book, None, computed.get(item_id))
+            continue
+        decision = decisions[decided]
+        label = label_of(counted, book, (decision.disposition, decision.answers), computed.get(decided))
+        state = next(row.item_state for row in counted if row.item_id == decided)
+        found[key] = replace(label, state=state)
     return found
 
 
@@ -220,16 +230,28 @@ def precedence(
     return ranks
 
 
-def decisions_of(conn: Connection, project_id: str) -> dict[str, tuple[str, dict[str, Any]]]:
-    """The last decision on each item: (disposition, answers)."""
+class LastDecision(NamedTuple):
+    """The revision of a senior's decision that holds."""
+
+    disposition: str
+    answers: dict[str, Any]
+    at: tuple[str, str]
+    """When it was made, and its id: in this order, the last one holds."""
+
+
+def decisions_of(conn: Connection, project_id: str) -> dict[str, LastDecision]:
+    """The last decision on each item."""
     query = (
-        select(adjudication.c.item_id, adjudication.c.disposition, adjudication.c.decision)
+        select(adjudication)
         .join(item, item.c.id == adjudication.c.item_id)
         .join(round_, round_.c.id == item.c.round_id)
         .where(round_.c.project_id == project_id)
         .order_by(adjudication.c.revision)
     )
-    return {row.item_id: (row.disposition, json.loads(row.decision)) for row in conn.execute(query)}
+    return {
+        row.item_id: LastDecision(row.disposition, json.loads(row.decision), (row.created_at, row.id))
+        for row in conn.execute(query)
+    }
 
 
 def consensus_of(conn: Connection, project_id: str) -> dict[str, dict[str, float]]:
