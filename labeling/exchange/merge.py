@@ -13,7 +13,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, exc, insert, select, update
 
 from labeling.database import audit
 from labeling.database.schema import (
@@ -74,8 +74,19 @@ def merge(conn: Connection, export: Export, actor: Actor, now: str, into: str | 
         Whether it was there already, the project, and new rows by table.
 
     Raises:
-        UserError: Something here has the same id and says something else.
+        UserError: Something here has the same id and says something else, or the database refuses a row.
     """
+    try:
+        return merged(conn, export, actor, now, into)
+    except (exc.IntegrityError, exc.DataError, OverflowError):
+        raise UserError(
+            "The export holds a record that contradicts another one, here or in it, expected facts that can stand side by side. "
+            "Nothing was imported; ask for the export again."
+        ) from None  # its own words hold the record's
+
+
+def merged(conn: Connection, export: Export, actor: Actor, now: str, into: str | None) -> dict[str, Any]:
+    """What `merge` does; the database may refuse a row."""
     from labeling.exchange import merge_facts
 
     bundle, name = export.bundle, export.manifest.sha256

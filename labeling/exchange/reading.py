@@ -86,10 +86,31 @@ def check(bundle: Bundle) -> None:
         for n, record in enumerate(records, 1):
             if sha256(record.body) != record.sha256:
                 raise broken(f"{name}, record {n}", "a body with another hash than it states")
+    check_bodies(bundle)
     check_rounds(bundle, codebooks)
-    check_judgements(bundle, codebooks)
     check_references(bundle)
     check_unique(bundle)
+    check_agreement(bundle)
+    check_judgements(bundle, codebooks)
+    check_decisions(bundle, codebooks)
+
+
+def check_bodies(bundle: Bundle) -> None:
+    """Autoencoders have names, and evidence has passages, each of a document."""
+    for n, sae in enumerate(bundle.saes, 1):
+        if not all(isinstance(sae.body.get(name), str) for name in ("model", "hook_point", "sae_id")):
+            raise broken(f"saes.jsonl, line {n}", "an autoencoder without model, hook point or id")
+    for n, snapshot in enumerate(bundle.snapshots, 1):
+        contexts = snapshot.body.get("contexts")
+        if not isinstance(contexts, list) or not all(is_context(one) for one in contexts):
+            raise broken(f"snapshots.jsonl, line {n}", "evidence whose passages have no tokens or no document")
+
+
+def is_context(value: Any) -> bool:
+    """Whether something is a passage of evidence: tokens of a document."""
+    if not isinstance(value, dict):
+        return False
+    return isinstance(value.get("tokens"), list) and type(value.get("document")) is int
 
 
 def codebook_of(record: CodebookRecord) -> Codebook:
@@ -110,6 +131,7 @@ def codebook_of(record: CodebookRecord) -> Codebook:
 def check_judgements(bundle: Bundle, codebooks: Mapping[str, Codebook]) -> None:
     """The answers are those that were given, and of the codebook that was asked."""
     versions = {record.id: record for record in bundle.codebooks}
+    contexts = {one.id: one.detail.get("contexts") for one in bundle.items}
     for n, judgement in enumerate(bundle.judgements, 1):
         where = f"judgements.jsonl, line {n}"
         if sha256(judgement.answers) != judgement.answers_sha256:
@@ -119,8 +141,19 @@ def check_judgements(bundle: Bundle, codebooks: Mapping[str, Codebook]) -> None:
         record = versions[judgement.codebook_id]
         if (record.sha256, record.n) != (judgement.codebook_sha256, judgement.codebook):
             raise broken(where, "a codebook version under another number or hash")
+        shown = contexts[judgement.item_id]
         if judgement.round_kind != "detection":
             check_answers(codebooks[record.id], judgement.answers, where)
+        elif not isinstance(shown, list) or not is_marks(judgement.answers, len(shown)):
+            raise broken(where, "marks that the item's passages cannot have")
+
+
+def check_decisions(bundle: Bundle, codebooks: Mapping[str, Codebook]) -> None:
+    """What was decided could be an answer, of the codebook that was asked."""
+    asked = {one.id: codebooks[one.codebook] for one in bundle.rounds}
+    of_item = {one.id: asked[one.round] for one in bundle.items}
+    for n, one in enumerate(bundle.adjudications, 1):
+        check_answers(of_item[one.item_id], one.answers, f"adjudications.jsonl, line {n}")
 
 
 EVERYWHERE = [1 << 20] * 1000
@@ -169,13 +202,16 @@ def check_references(bundle: Bundle) -> None:
     """Every id that is named is that of a record."""
     rounds = {one.id for one in bundle.rounds}
     items = {one.id for one in bundle.items}
+    asked_once = {one.id for one in bundle.items if one.retest_of is None}
     saes = {one.sha256 for one in bundle.saes}
     codebooks = {one.id for one in bundle.codebooks}
     raters = {one.rater for one in bundle.raters}
     tests: list[tuple[str, Iterable[Any], Callable[[Any], bool]]] = [
-        ("rounds.jsonl", bundle.rounds, lambda one: one.codebook in codebooks and one.gate in {None, *rounds}),
+        ("rounds.jsonl", bundle.rounds, lambda one: one.codebook in codebooks),
+        ("rounds.jsonl", bundle.rounds, lambda one: one.gate is None or one.gate in rounds - {one.id}),
         ("items.jsonl", bundle.items, lambda one: one.round in rounds and one.sae_sha256 in saes),
-        ("items.jsonl", bundle.items, lambda one: one.only_for in {None, *raters}),
+        ("items.jsonl", bundle.items, lambda one: one.only_for is None or one.only_for in raters),
+        ("items.jsonl", bundle.items, lambda one: one.retest_of is None or one.retest_of in asked_once),
         ("judgements.jsonl", bundle.judgements, lambda one: one.item_id in items and one.round_id in rounds),
         ("judgements.jsonl", bundle.judgements, lambda one: one.rater in raters),
         ("skips.jsonl", bundle.skips, lambda one: one.item_id in items and one.rater in raters),
@@ -189,22 +225,51 @@ def check_references(bundle: Bundle) -> None:
 
 
 def check_unique(bundle: Bundle) -> None:
-    """No id twice, no rater twice."""
-    ids: list[tuple[str, list[str]]] = [
+    """No id twice, no rater twice, no place of a round and no item in a rater's hands twice."""
+    ids: list[tuple[str, list[str | None]]] = [
+        ("the codebooks", [one.id for one in bundle.codebooks]),
+        ("the codebooks", [str(one.n) for one in bundle.codebooks]),
+        ("saes.jsonl", [one.sha256 for one in bundle.saes]),
+        ("snapshots.jsonl", [one.sha256 for one in bundle.snapshots]),
         ("rounds.jsonl", [one.id for one in bundle.rounds]),
         ("items.jsonl", [one.id for one in bundle.items]),
+        ("items.jsonl", [None if one.place is None else f"{one.round} {one.place}" for one in bundle.items]),
         ("judgements.jsonl", [one.judgement_id for one in bundle.judgements]),
         ("judgements.jsonl", [one.client_uuid for one in bundle.judgements]),
         ("judgements.jsonl", [f"{one.assignment_id} {one.revision}" for one in bundle.judgements]),
+        ("skips.jsonl", [one.assignment_id for one in bundle.skips]),
+        ("skips.jsonl", [f"{one.item_id} {one.rater}" for one in bundle.skips]),
         ("adjudications.jsonl", [one.id for one in bundle.adjudications]),
+        ("adjudications.jsonl", [one.client_uuid for one in bundle.adjudications]),
+        ("adjudications.jsonl", [f"{one.item_id} {one.revision}" for one in bundle.adjudications]),
         ("raters.jsonl", [one.rater for one in bundle.raters]),
     ]
     for name, found in ids:
         seen: set[str] = set()
         for n, one in enumerate(found, 1):
+            if one is None:
+                continue
             if one in seen:
-                raise broken(f"{name}, line {n}", "an id that an earlier line has")
+                raise broken(f"{name}, line {n}", "an id or a place that an earlier line has")
             seen.add(one)
+
+
+def check_agreement(bundle: Bundle) -> None:
+    """A judgement says of its item and round what they say of themselves; an assignment is one rater's with one item."""
+    items = {one.id: one for one in bundle.items}
+    kinds = {one.id: one.kind for one in bundle.rounds}
+    held: dict[str, tuple[str, str]] = {}
+    for n, one in enumerate(bundle.judgements, 1):
+        item = items[one.item_id]
+        of_item = (item.round, item.sae_sha256, item.feature, item.snapshot_sha256, item.retest_of, kinds[item.round])
+        said = (one.round_id, one.sae_sha256, one.feature, one.snapshot_sha256, one.retest_of, one.round_kind)
+        if said != of_item:
+            raise broken(f"judgements.jsonl, line {n}", "another round, feature or evidence than its item")
+        if held.setdefault(one.assignment_id, (one.item_id, one.rater)) != (one.item_id, one.rater):
+            raise broken(f"judgements.jsonl, line {n}", "an assignment that is another rater's or of another item")
+    for n, one in enumerate(bundle.skips, 1):
+        if held.setdefault(one.assignment_id, (one.item_id, one.rater)) != (one.item_id, one.rater):
+            raise broken(f"skips.jsonl, line {n}", "an assignment that is another rater's or of another item")
 
 
 def broken(where: str, what: str) -> UserError:

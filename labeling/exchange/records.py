@@ -16,6 +16,10 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Time = Annotated[str, Field(pattern=f"^{TIME.pattern}$")]
 Word = Annotated[str, Field(max_length=80)]
 Stratum = Literal["irr_fixed", "gold", "calibration", "retest", "adaptive", "single", "escalated", "detection"]
+ItemState = Literal[
+    "open", "rated", "escalated", "consensus", "ambiguous", "adjudicated", "locked", "quarantined", "stale"
+]
+ErrorKind = Literal["ambiguous_text", "guideline_gap", "rater_error", "edge_case", "subjective_disagreement", "other"]
 RoundKind = Literal["calibration", "main", "blind_extra", "detection"]
 
 
@@ -86,7 +90,7 @@ class ItemRecord(Settings, frozen=True):
     slots: int = Field(ge=0, description="Raters it asks for.")
     n_extra: int = Field(default=0, ge=0, description="Of them, how many because raters disagreed.")
     place: int | None = Field(description="Its place in the round's order; none of a retest.")
-    state: Word = Field(description="How it stood when it was exported.")
+    state: ItemState = Field(description="How it stood when it was exported.")
     detail: dict[str, Any] = Field(description="Of a detection task: label and contexts.")
     retest_of: Id | None = Field(default=None, description="The item that this one repeats.")
     only_for: Word | None = Field(default=None, description="The one rater it is for.")
@@ -154,7 +158,7 @@ class AdjudicationRecord(Settings, frozen=True):
     revision: int = Field(ge=1, description="The latest one holds.")
     answers: dict[str, Any] = Field(description="What was decided, by field of the codebook.")
     disposition: Literal["decided", "irreducibly_ambiguous", "cannot_judge"] = Field(description="How it ended.")
-    error_kind: Word = Field(description="What had made it ambiguous.")
+    error_kind: ErrorKind = Field(description="What had made it ambiguous.")
     seen: list[Any] = Field(description="Judgements the senior saw.")
     rationale: str = Field(description="Why.")
     created_at: Time = Field(description="When.")

@@ -1,13 +1,14 @@
 """Exports hold everything, come out the same twice, and go into another database and out of it unchanged."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pyarrow import parquet
 from sqlalchemy import Connection, func, select
 
-from labeling.database import accounts, rounds, schema, submissions
+from labeling.database import accounts, adjudication, assignments, roles, rounds, schema, submissions
 from labeling.database.assignments import Assignment, next_assignment
 from labeling.database.connection import Database
 from labeling.database.submissions import Sent
@@ -15,8 +16,10 @@ from labeling.database.transaction import PROGRAM, Actor
 from labeling.exchange import manifest as manifests
 from labeling.exchange.export import ExportConfig, export
 from labeling.exchange.merge import merge
-from labeling.exchange.reading import read
+from labeling.exchange.reading import Export, read
 from labeling.identifiers import new_id, sha256
+from labeling.queue_policy import QueuePolicy
+from labeling.round_settings import RoundSettings
 from sae.errors import UserError
 from tests.labeling.desk import Desk, plan
 
@@ -259,3 +262,91 @@ def test_a_file_too_many_or_too_few_is_refused(rated: Desk, tmp_path: Path):
     (tmp_path / "one/manifest.json").unlink()
     with pytest.raises(UserError, match=r"holds no manifest.json, expected a folder"):
         read(tmp_path / "one")
+
+
+NOBODY = "00000000-0000-7000-8000-000000000000"
+CONTRADICTIONS = {
+    "a judgement of another feature": ("judgements.jsonl", {"feature": 77}),
+    "a judgement of other evidence": ("judgements.jsonl", {"snapshot_sha256": "1" * 64}),
+    "a judgement of another kind of round": ("judgements.jsonl", {"round_kind": "detection"}),
+    "a place taken twice": ("items.jsonl", {"place": 1}),
+    "a state that there is not": ("items.jsonl", {"state": "nonsense"}),
+    "a repetition of nothing": ("items.jsonl", {"retest_of": NOBODY}),
+    "a gate that is the round itself": ("rounds.jsonl", {"gate": "id"}),
+    "a skip twice": ("skips.jsonl", None),
+    "a decision's request twice": ("adjudications.jsonl", None),
+    "a decision of an unknown kind": ("adjudications.jsonl", {"error_kind": "whim"}),
+    "a decision that is no answer": ("adjudications.jsonl", {"answers": {"category": ["drug"]}}),
+    "evidence of no document": ("snapshots.jsonl", {"body": {"contexts": [{"tokens": []}]}}),
+    "an autoencoder without a name": ("saes.jsonl", {"body": {}}),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_an_export_whose_manifest_is_right_and_whose_records_contradict_each_other_is_refused(
+    settled: Desk, tmp_path: Path, name: str
+):
+    file, change = CONTRADICTIONS[name]
+    written(settled, tmp_path / "one", evidence=True)
+    path = tmp_path / "one" / file
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    if change is None:
+        lines.append({**lines[0], **({"id": new_id(), "revision": 2} if "client_uuid" in lines[0] else {})})
+    for line in lines if change else ():
+        line |= {key: line["id"] if value == "id" else value for key, value in change.items()}
+        if "body" in change:
+            line["sha256"] = sha256(line["body"])
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    as_if_written(tmp_path / "one")
+    with pytest.raises(UserError, match=rf"{file}, line \d+.* Nothing was imported"):
+        read(tmp_path / "one")
+
+
+def test_what_the_database_refuses_is_one_sentence_without_its_rows(rated: Desk, tmp_path: Path):
+    written(rated, tmp_path / "one")
+    export_read = read(tmp_path / "one")
+    first = export_read.bundle.judgements[0]
+    with rated.database.read() as conn:
+        before = conn.execute(select(func.count()).select_from(schema.judgement)).scalar_one()
+    # a judgement of a new name, under the request's name of one that is here
+    twice = first.model_copy(update={"judgement_id": new_id(), "revision": 9})
+    changed = Export(
+        export_read.manifest.model_copy(update={"software": "another"}),
+        replace(export_read.bundle, judgements=(twice,)),
+    )
+    said = r"contradicts another one.* Nothing was imported"
+    with pytest.raises(UserError, match=said) as caught, rated.database.write() as conn:
+        merge(conn, changed, PROGRAM, rated.database.now())
+    assert first.client_uuid not in str(caught.value)
+    assert caught.value.__suppress_context__
+    with rated.database.read() as conn:
+        assert conn.execute(select(func.count()).select_from(schema.judgement)).scalar_one() == before
+
+
+@pytest.fixture
+def settled(tmp_path: Path):
+    """A project with judgements, a skip and a senior's decision."""
+    with Database.open(tmp_path / "ours.db", create=True) as database:
+        desk = Desk.of(database, n_raters=4)
+        settings = RoundSettings(retest_share=0, queue=QueuePolicy(max_extra_rounds=0))
+        round_id = desk.open_round(plan(2, slots=3), settings=settings).id
+        for rater, answer in zip(desk.raters, ("disease", "drug", "format"), strict=False):
+            for _ in range(2):
+                desk.submit(desk.next(rater, round_id), answer)
+        other = desk.open_round(plan(1, first=5)).id
+        held = desk.next(desk.raters[0], other)
+        with database.write() as conn:
+            assignments.skip(conn, desk.raters[0], held.id, "outside_expertise", version=held.version)
+            roles.grant_role(conn, PROGRAM, desk.project_id, desk.lead.user_id or "", "senior")
+            due = adjudication.due(conn, desk.lead, desk.project_id)[0].item_id
+            made = adjudication.Decision(
+                "decided", {"category": "drug"}, "edge_case", "It names a drug and its dose.", new_id(), 0
+            )
+            adjudication.decide(conn, desk.lead, due, made)
+        yield desk
+
+
+def test_a_whole_project_goes_through_all_checks(settled: Desk, tmp_path: Path):
+    written(settled, tmp_path / "one", evidence=True)
+    bundle = read(tmp_path / "one").bundle
+    assert (len(bundle.skips), len(bundle.adjudications), len(bundle.snapshots)) == (1, 1, 3)
