@@ -199,7 +199,7 @@ def read_row(
 ) -> None:
     """Takes one row: a label, or what is wrong with it."""
     place = feature_of(row, setting)
-    institution = row.get("institution") or setting.institution or ""
+    institution = trimmed(row.get("institution") or "") or trimmed(setting.institution or "")
     answers = answers_of(row, setting)
     if isinstance(place, str):
         found.wrong.append(f"line {line}: {place}")

@@ -103,3 +103,13 @@ def test_an_error_names_lines_and_never_what_they_hold(desk: Desk, tmp_path: Pat
 def test_raters_without_an_institution_are_refused(desk: Desk, tmp_path: Path):
     with pytest.raises(UserError, match="no institution; add the column, or --institution"):
         taken(desk, tmp_path / "labels.csv", GOOD, None)
+
+
+def test_an_institution_is_one_however_its_name_is_spaced_and_encoded(desk: Desk, tmp_path: Path):
+    rows = f"{NAME}/0,anna,drug,Zürich \n{NAME}/1,anna,drug, Zu\u0308rich\n{NAME}/2,anna,drug,\n"
+    taken(desk, tmp_path / "labels.csv", "feature,rater,label,institution\n" + rows, " Zürich")
+    with desk.database.read() as conn:
+        houses = conn.execute(select(schema.institution.c.name).order_by(schema.institution.c.id)).scalars().all()
+        people = conn.execute(select(schema.user.c.login).where(schema.user.c.status == "foreign")).scalars().all()
+    assert houses == ["General Hospital", "Zürich"]
+    assert len(people) == 1
