@@ -70,8 +70,13 @@ def export(
         "n_files": len(manifest.files),
         "manifest_sha256": manifest.sha256,
         "input_digest": manifest.input_digest,
-        **({"warning": writing.EVIDENCE_NOTE} if cfg.evidence else {}),
+        **({"warning": writing.EVIDENCE_NOTE, "n_evidence_withheld": n_withheld(bundle)} if cfg.evidence else {}),
     }
+
+
+def n_withheld(bundle: Bundle) -> int:
+    """Evidence of the items that did not travel: a rater said that it could name a patient, or it never came here."""
+    return len({one.snapshot_sha256 for one in bundle.items} - {one.sha256 for one in bundle.snapshots})
 
 
 def with_soft_labels(bundle: Bundle, soft: tuple[SoftLabelRecord, ...]) -> Bundle:

@@ -75,7 +75,7 @@ def read_bundle(conn: Connection, project_id: str, *, evidence: bool = False, na
     judgements = tuple(judgement_records(conn, project_id, people))
     skips = tuple(skip_records(conn, project_id, people))
     adjudications = tuple(adjudication_records(conn, project_id, people))
-    items = tuple(item_records(conn, project_id, people))
+    items = tuple(item_records(conn, project_id, people, evidence=evidence))
     used = {one.rater for part in (judgements, skips, adjudications) for one in part}
     used |= {one.only_for for one in items if one.only_for is not None}
     return Bundle(
@@ -151,8 +151,8 @@ def round_record(row: Row[Any]) -> RoundRecord:
     )
 
 
-def item_records(conn: Connection, project_id: str, people: People) -> Iterable[ItemRecord]:
-    """Items with their feature and, where it is known, their truth."""
+def item_records(conn: Connection, project_id: str, people: People, *, evidence: bool) -> Iterable[ItemRecord]:
+    """Items with their feature and, where it is known, their truth; passages of detection tasks go with the evidence."""
     query = (
         select(
             item,
@@ -181,13 +181,21 @@ def item_records(conn: Connection, project_id: str, people: People) -> Iterable[
             n_extra=row.n_extra,
             place=row.place,
             state=row.state,
-            detail=json.loads(row.detail),
+            detail=detail_of(row, evidence=evidence),
             retest_of=row.retest_of,
             only_for=people.name(row.only_for),
             due_at=row.due_at,
             gold=None if row.gold_body is None else json.loads(row.gold_body),
             gold_source=row.gold_source,
         )
+
+
+def detail_of(row: Row[Any], *, evidence: bool) -> dict[str, Any]:
+    """An item's detail; without evidence, or where it could name a patient, passages keep their number and no text."""
+    detail = json.loads(row.detail)
+    if "contexts" in detail and (not evidence or row.state == "quarantined"):
+        detail["contexts"] = [{"tokens": []} for _ in detail["contexts"]]
+    return detail
 
 
 def judgement_records(conn: Connection, project_id: str, people: People) -> Iterable[JudgementRecord]:
@@ -305,12 +313,17 @@ def adjudication_records(conn: Connection, project_id: str, people: People) -> I
 
 
 def snapshot_records(conn: Connection, project_id: str) -> Iterable[SnapshotRecord]:
-    """Evidence, but for what came here without it."""
+    """Evidence, but for what came here without it and what a rater reported: it could name a patient."""
+    quarantined = select(item.c.snapshot_sha256).where(item.c.state == "quarantined")
     query = (
         select(evidence_snapshot, feature.c.number, sae_ref.c.sha256.label("sae_sha256"))
         .join(feature, feature.c.id == evidence_snapshot.c.feature_id)
         .join(sae_ref, sae_ref.c.id == feature.c.sae_ref_id)
-        .where(sae_ref.c.project_id == project_id, evidence_snapshot.c.body != WITHHELD)
+        .where(
+            sae_ref.c.project_id == project_id,
+            evidence_snapshot.c.body != WITHHELD,
+            evidence_snapshot.c.sha256.not_in(quarantined),
+        )
     )
     for row in rows(conn, query, "sha256"):
         yield SnapshotRecord(

@@ -350,3 +350,16 @@ def test_a_whole_project_goes_through_all_checks(settled: Desk, tmp_path: Path):
     written(settled, tmp_path / "one", evidence=True)
     bundle = read(tmp_path / "one").bundle
     assert (len(bundle.skips), len(bundle.adjudications), len(bundle.snapshots)) == (1, 1, 3)
+
+
+def test_evidence_that_could_name_a_patient_never_leaves(tmp_path: Path):
+    with Database.open(tmp_path / "ours.db", create=True) as database:
+        desk = Desk.of(database, n_raters=2)
+        held = desk.next(desk.raters[0], desk.open_round(plan(2, slots=2)).id)
+        with database.write() as conn:
+            assignments.skip(conn, desk.raters[0], held.id, "possible_phi", version=held.version)
+            item = conn.execute(select(schema.item).where(schema.item.c.id == held.item_id)).one()
+        found = written(desk, tmp_path / "one", evidence=True)
+    bundle = read(tmp_path / "one").bundle
+    assert item.snapshot_sha256 not in {one.sha256 for one in bundle.snapshots}
+    assert (len(bundle.snapshots), len(bundle.items), found["n_evidence_withheld"]) == (1, 2, 1)
