@@ -19,6 +19,8 @@ from sae.config import Settings
 from sae.errors import UserError
 
 FILE = "manifest.json"
+STAGING = ".export.part"
+"""Folder within an export's in which the next one is written until it is complete."""
 FORMAT: Literal["clinlens-labels"] = "clinlens-labels"
 FORMAT_VERSION = 1
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}$")]
@@ -82,7 +84,7 @@ def read(folder: Path) -> Manifest:
         UserError: It is no export, an unfinished one, one of a newer version, or a file is not as it was written.
     """
     manifest = parsed(folder)
-    present = {path.name for path in folder.iterdir() if path.name != FILE}
+    present = {path.name for path in folder.iterdir() if path.name not in (FILE, STAGING)}
     for name, entry in manifest.files.items():
         compare(folder / name, entry)
     strangers = sorted(present - set(manifest.files))

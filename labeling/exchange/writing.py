@@ -1,9 +1,12 @@
 """A bundle as a folder of files that others can read without ClinLens, and ClinLens can merge elsewhere.
 
-The same bundle gives the same bytes: no clock, no machine, records in the order of their ids. The manifest comes last.
+The same bundle gives the same bytes: no clock, no machine, records in the order of their ids. All of it is
+written beside an earlier export first and swapped in when it is complete, the manifest last: a full disk leaves the earlier
+one as it was.
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,35 +53,53 @@ def write(
         UserError: The folder holds what no export wrote.
     """
     files = {**contents(bundle), **(extra or {})}
-    clear(folder, set(files))
-    for name, data in files.items():
-        artefact.write_bytes(folder / name, data)
+    earlier = earlier_files(folder)
     entries = {name: manifests.listed(data) for name, data in sorted(files.items())}
     manifest = manifests.of_bundle(bundle, software, schema_version).model_copy(update={"files": entries})
-    manifests.write(folder, manifest)
+    staging = folder / manifests.STAGING
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        for name, data in files.items():
+            artefact.write_bytes(staging / name, data)
+        manifests.write(staging, manifest)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    swap(folder, staging, earlier - set(files), [*files, manifests.FILE])
     return manifest
 
 
-def clear(folder: Path, names: set[str]) -> None:
-    """Makes room in the folder: takes away an earlier export, its manifest first, and nothing else."""
+def earlier_files(folder: Path) -> set[str]:
+    """The files of an earlier export, which may be replaced; a new folder is made.
+
+    Raises:
+        UserError: The folder holds what no export wrote.
+    """
     if not folder.exists():
         folder.mkdir(parents=True)
-        return
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder, expected one to write the export to. Name another with --to.")
-    present = {path.name for path in folder.iterdir()}
     earlier: set[str] = set()
-    if manifests.FILE in present:
-        earlier = {manifests.FILE, *manifests.parsed(folder).files}
-    strangers = sorted(present - earlier - names)
+    for place in (folder, folder / manifests.STAGING):  # the second is there where an export was killed
+        if (place / manifests.FILE).is_file():
+            earlier |= {manifests.FILE, *manifests.parsed(place).files}
+    strangers = sorted({path.name for path in folder.iterdir()} - earlier - {manifests.STAGING})
     if strangers:
         raise UserError(
             f"{folder} holds {len(strangers)} files that no export wrote ({strangers[0]} first), expected an empty folder or "
             "an earlier export. Name another with --to."
         )
-    (folder / manifests.FILE).unlink(missing_ok=True)
-    for name in present & earlier - names:
+    return earlier - {manifests.FILE}
+
+
+def swap(folder: Path, staging: Path, superfluous: set[str], names: list[str]) -> None:
+    """Puts whole files in the places of an earlier export's, the manifest last; no byte is written any more."""
+    for name in superfluous:
         (folder / name).unlink(missing_ok=True)
+    for name in names:
+        (staging / name).replace(folder / name)
+    artefact.flush(folder)
+    staging.rmdir()
 
 
 def contents(bundle: Bundle) -> dict[str, bytes]:

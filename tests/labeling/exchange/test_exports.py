@@ -20,6 +20,7 @@ from labeling.exchange.reading import Export, read
 from labeling.identifiers import new_id, sha256
 from labeling.queue_policy import QueuePolicy
 from labeling.round_settings import RoundSettings
+from sae import artefact
 from sae.errors import UserError
 from tests.labeling.desk import Desk, plan
 
@@ -363,3 +364,54 @@ def test_evidence_that_could_name_a_patient_never_leaves(tmp_path: Path):
     bundle = read(tmp_path / "one").bundle
     assert item.snapshot_sha256 not in {one.sha256 for one in bundle.snapshots}
     assert (len(bundle.snapshots), len(bundle.items), found["n_evidence_withheld"]) == (1, 2, 1)
+
+
+def test_an_earlier_export_stays_valid_until_the_new_one_is_complete(
+    rated: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    written(rated, tmp_path / "one", cleanlab=True)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    whole = artefact.write_bytes
+
+    def full(path: Path, data: bytes) -> None:
+        if path.name == "judgements.csv":
+            raise OSError(28, "No space left on device")
+        whole(path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(artefact, "write_bytes", full)
+        with pytest.raises(OSError, match="No space"):
+            written(rated, tmp_path / "one", evidence=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()} == before
+    read(tmp_path / "one")
+    written(rated, tmp_path / "one", evidence=True)
+    assert read(tmp_path / "one").manifest.has_evidence
+    assert not (tmp_path / "one/cleanlab-labels.csv").exists(), "the earlier export's"
+
+
+def test_an_export_that_was_killed_while_files_were_swapped_is_made_again(
+    rated: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    replace_file = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if target.name == "items.jsonl":
+            raise KeyboardInterrupt
+        return replace_file(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            written(rated, tmp_path / "one")
+    with pytest.raises(UserError, match=r"holds no manifest.json"):
+        read(tmp_path / "one")
+    written(rated, tmp_path / "one")
+    assert len(read(tmp_path / "one").bundle.judgements) == 12
+
+
+def test_a_users_own_file_is_never_replaced_whatever_it_is_called(rated: Desk, tmp_path: Path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/judgements.csv").write_text("my own")
+    with pytest.raises(UserError, match=r"1 files that no export wrote \(judgements.csv first\)"):
+        written(rated, tmp_path / "one")
+    assert [path.read_text() for path in (tmp_path / "one").iterdir()] == ["my own"]
