@@ -56,7 +56,7 @@ def export(
     soft = soft_labels(table)
     bundle = with_soft_labels(bundle, soft)
     latest = latest_codebook(conn, project_id)
-    extra = other_shapes(bundle, table, cfg, "" if latest is None else latest.sha256)
+    extra, n_left_out = other_shapes(bundle, table, cfg, "" if latest is None else latest.sha256)
     if cfg.agreement:
         report = findings(table, ReportConfig(), Study(), software)
         extra |= {"agreement.json": json_text(report).encode(), "agreement.html": page(report).encode()}
@@ -68,6 +68,7 @@ def export(
         "n_raters": len(bundle.raters),
         "n_soft_labels": len(soft),
         "n_files": len(manifest.files),
+        **({"n_left_out_as_ambiguous": n_left_out} if cfg.neuronpedia else {}),
         "manifest_sha256": manifest.sha256,
         "input_digest": manifest.input_digest,
         **({"warning": writing.EVIDENCE_NOTE, "n_evidence_withheld": n_withheld(bundle)} if cfg.evidence else {}),
@@ -84,21 +85,30 @@ def with_soft_labels(bundle: Bundle, soft: tuple[SoftLabelRecord, ...]) -> Bundl
     return replace(bundle, soft_labels=soft)
 
 
-def other_shapes(bundle: Bundle, table: JudgementTable, cfg: ExportConfig, current: str) -> dict[str, bytes]:
-    """Files for other tools: of the codebook of the hash `current` if it has judgements, else of the last that has."""
+def other_shapes(
+    bundle: Bundle, table: JudgementTable, cfg: ExportConfig, current: str
+) -> tuple[dict[str, bytes], int]:
+    """Files for other tools, and how many features have no explanation because they were decided to be ambiguous.
+
+    They are of the codebook of the hash `current` if it has judgements, else of the last one that has.
+    """
     numbers = {row.codebook_n for row in table.rows}
     used = [record for record in bundle.codebooks if record.n in numbers]
     if not used:
-        return {}
+        return {}, 0
     chosen = next((record for record in used if record.sha256 == current), used[-1])
     n, codebook = chosen.n, Codebook.model_validate(chosen.body)
     files: dict[str, bytes] = {}
+    n_left_out = 0
     if cfg.cleanlab:
         files |= cleanlab.files(table.blind(n), bundle.soft_labels, codebook, n)
     if cfg.neuronpedia:
+        quarantined = {one.id for one in bundle.items if one.state == "quarantined"}
         models = {(one.body["hook_point"], one.body["sae_id"]): one.body["model"] for one in bundle.saes}
-        files[neuronpedia.FILE] = neuronpedia.file(bundle.soft_labels, codebook, models, n)
-    return files
+        rows = [row for row in table.blind(n) if row.item_id not in quarantined]
+        made = neuronpedia.explanations(rows, bundle.soft_labels, bundle.adjudications, codebook, models, n)
+        files[neuronpedia.FILE], n_left_out = made.data, made.n_left_out
+    return files, n_left_out
 
 
 def token_counts(conn: Connection, project_id: str) -> dict[str, tuple[int, ...]]:
