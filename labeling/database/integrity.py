@@ -3,18 +3,21 @@
 Every problem is one sentence that names the place. None is hidden by another: all are listed.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, select, text
+from sqlalchemy import Connection, Table, func, select, text
 
 from labeling.answers import labels_of
 from labeling.database import audit, checkpoints, projects, schema
 from labeling.database.checkpoints import Checkpoint
+from labeling.database.signatures import Signature
 from labeling.evidence import WITHHELD
-from labeling.identifiers import sha256
+from labeling.identifiers import canonical, sha256
 
 
 class Problem(NamedTuple):
@@ -53,7 +56,8 @@ def verify(
             )
             for chain in sorted(set(found) - set(known))
         ]
-        problems += [*fact_problems(conn), *hash_problems(conn), *link_problems(conn)]
+        problems += [*fact_problems(conn), *hash_problems(conn), *link_problems(conn), *rater_problems(conn)]
+        problems += [*stratum_problems(conn), *round_problems(conn), *signature_problems(conn)]
     return problems
 
 
@@ -145,3 +149,103 @@ def link_problems(conn: Connection) -> Iterator[Problem]:
     if conn.dialect.name == "sqlite":
         for table, row, parent, _ in conn.execute(text("PRAGMA foreign_key_check")):
             yield Problem("", f"{table} row {row}", f"The row refers to a {parent} that is not there.")
+
+
+def rater_problems(conn: Connection) -> Iterator[Problem]:
+    """Assignments that are another rater's, or of another item, than the events of their showing and judging say.
+
+    What was imported has no such event: who rated it stands in the other house's audit.
+    """
+    event, held = schema.audit_event.c, schema.assignment.c
+    rater, place = "Its rater is another one than in its event.", "Its item is another one than in its event."
+    shown, judged = event.action == "evidence_shown", event.action == "judgement_submitted"
+    with_events = select(held.id).select_from(schema.audit_event)
+    id_of_shown = func.substr(event.object, len("assignment:") + 1)
+    id_of_judged = func.substr(event.object, len("judgement:") + 1)
+    by_shown = with_events.join(schema.assignment, held.id == id_of_shown)
+    by_judged = with_events.join(schema.judgement, schema.judgement.c.id == id_of_judged).join(
+        schema.assignment, held.id == schema.judgement.c.assignment_id
+    )
+    is_elsewhere = event.detail.like(ITEM_FIRST + "%") & (
+        func.substr(event.detail, len(ITEM_FIRST) + 1, 36) != held.item_id
+    )
+    queries = (
+        (by_shown.where(shown, event.actor_id != held.rater_id), rater),
+        (by_judged.where(judged, event.actor_id != held.rater_id), rater),
+        (by_shown.where(shown, is_elsewhere), place),
+    )
+    found = {(row.id, said) for query, said in queries for row in conn.execute(query)}
+    for assignment_id, said in sorted(found):
+        yield Problem("", f"assignment:{assignment_id}", said)
+
+
+ITEM_FIRST = '{"item":"'
+"""How the detail of an event begins that names the item shown."""
+
+
+def stratum_problems(conn: Connection) -> Iterator[Problem]:
+    """Items of another stratum than that in which they were given; a slot that was added says `escalated`."""
+    held, asked = schema.assignment.c, schema.item.c
+    query = select(asked.id).join(schema.assignment, held.item_id == asked.id)
+    query = query.where(held.stratum != asked.stratum, held.stratum != "escalated").distinct().order_by(asked.id)
+    for item_id in conn.execute(query).scalars():
+        yield Problem("", f"item:{item_id}", "The item's stratum is another one than that in which it was given.")
+
+
+def round_problems(conn: Connection) -> Iterator[Problem]:
+    """Rounds whose items are not those of their opening, where that can be told.
+
+    What is added later, repetitions, has no place in the order. Slots that were added for a dispute are taken off; slots
+    of adaptive items, and of a round that another house rated too, grow without a count: such rounds are left out.
+    """
+    event, asked, held = schema.audit_event.c, schema.item.c, schema.assignment.c
+    grown = set(conn.execute(select(asked.round_id).where(asked.stratum == "adaptive").distinct()).scalars())
+    grown |= set(conn.execute(select(held.round_id).where(held.reason == IMPORTED).distinct()).scalars())
+    seeds = {row.id: row.seed for row in conn.execute(select(schema.round_.c.id, schema.round_.c.seed))}
+    opened = select(event.project_id, event.object, event.detail).where(event.action == "round_opened")
+    for row in conn.execute(opened).all():
+        round_id, detail = row.object.partition(":")[2], json.loads(row.detail)
+        if round_id not in seeds:
+            yield Problem(row.project_id, row.object, "The round is missing; its event is there.")
+        elif round_id not in grown and items_digest(conn, round_id, detail) != detail["items_sha256"]:
+            yield Problem(row.project_id, row.object, "The round's items are not those of its opening.")
+
+
+IMPORTED = canonical({"rule": "imported"})
+"""Reason of an assignment that came with another house's export."""
+
+
+def items_digest(conn: Connection, round_id: str, detail: dict[str, Any]) -> str | None:
+    """The hash of a round's items as `rounds.add_items` takes it, in the order in which they were planned; none where
+    some are missing or too many.
+    """
+    asked = schema.item.c
+    query = select(asked.place, asked.id, asked.snapshot_sha256, asked.stratum, asked.slots - asked.n_extra)
+    rows = {
+        row[0]: list(row[1:]) for row in conn.execute(query.where(asked.round_id == round_id)) if row[0] is not None
+    }
+    places = list(range(1, detail["n_items"] + 1))
+    if rows.keys() != set(places):
+        return None
+    Random(f"places {detail['seed']}").shuffle(places)  # noqa: S311 - as the round was opened
+    digest = hashlib.sha256()
+    for place in places:
+        digest.update(canonical([*rows[place], place]).encode())
+    return digest.hexdigest()
+
+
+def signature_problems(conn: Connection) -> Iterator[Problem]:
+    """Signatures that are not what was signed; that one became void later is another event."""
+    event = schema.audit_event.c
+    query = select(event.object, event.after_sha256, event.project_id).where(event.action == "signed")
+    made = {row.object: (row.after_sha256, row.project_id) for row in conn.execute(query)}
+    for row in conn.execute(select(schema.signature)).mappings():
+        name = audit.object_of(schema.signature, row)
+        digest, project_id = made.pop(name, (None, row["project_id"]))
+        signed = {field: row[field] for field in Signature._fields} | {"voided_at": None, "void_reason": None}
+        if digest is None:
+            yield Problem(project_id, name, "The signature has no event: it was put in behind the program's back.")
+        elif (digest, project_id) != (sha256(signed), row["project_id"]):
+            yield Problem(project_id, name, "The signature was changed: its hash is not the one in its event.")
+    for name, (_, project_id) in made.items():
+        yield Problem(project_id, name, "The signature is missing; its event is there.")

@@ -4,9 +4,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
-from labeling.database import checkpoints, integrity
+from labeling.database import accounts, checkpoints, integrity, schema, signatures
 from labeling.database.connection import Database
+from labeling.database.transaction import now
 from sae.errors import UserError
 from tests.labeling.desk import Desk, plan
 
@@ -26,6 +28,19 @@ ATTACKS = {
     "edit of a label": "UPDATE judgement_label SET value = 'drug' WHERE rowid = 1",
     "edit of evidence": "UPDATE evidence_snapshot SET body = replace(body, 'heart', 'liver') WHERE rowid = 1",
     "edit of a codebook": "UPDATE codebook_version SET body = replace(body, 'Small', 'Large')",
+    "another rater": "UPDATE assignment SET rater_id = (SELECT id FROM user_account WHERE login = 'rater.4') WHERE rowid = 1",
+    "another item": "UPDATE assignment SET item_id = (SELECT id FROM item WHERE NOT EXISTS "
+    "(SELECT * FROM assignment WHERE item_id = item.id)) WHERE rowid = 1",
+    "another stratum": "UPDATE item SET stratum = 'single' WHERE stratum = 'irr_fixed'",
+    "another stratum, there and where it was given": "UPDATE item SET stratum = 'single' WHERE stratum = 'gold'; "
+    "UPDATE assignment SET stratum = 'single' WHERE stratum = 'gold'",
+    "other evidence": "UPDATE item SET snapshot_sha256 = (SELECT snapshot_sha256 FROM item WHERE rowid = 2) WHERE rowid = 1",
+    "an item taken away": "DELETE FROM item WHERE NOT EXISTS (SELECT * FROM assignment WHERE item_id = item.id)",
+    "another signer's name": "UPDATE signature SET printed_name = 'Dr Other'",
+    "another meaning of a signature": "UPDATE signature SET meaning = 'approved'",
+    "deletion of a signature": "DELETE FROM signature",
+    "insertion of a signature": "INSERT INTO signature SELECT 'new', project_id, user_id, printed_name, meaning, object, "
+    "record_sha256, auth_method, signed_at, voided_at, void_reason FROM signature",
     "edit of known answers": 'UPDATE gold SET body = \'{"category":"format"}\' WHERE rowid = 1',
 }
 
@@ -37,7 +52,10 @@ def worked(sqlite: Path) -> tuple[Path, str]:
         desk = Desk.of(database)
         opened = desk.open_round(plan(2, "gold", 4, gold={"category": "drug"}) + plan(3, first=10))
         for rater in desk.raters:
-            desk.submit(desk.next(rater, opened.id))
+            done = desk.submit(desk.next(rater, opened.id))
+        with database.write() as conn:
+            proof = accounts.Proof(desk.raters[-1].user_id or "", "password", now(conn))
+            signatures.sign(conn, desk.raters[-1], desk.project_id, f"judgement:{done.judgement_id}", "rated", proof)
         with database.read() as conn:
             assert integrity.verify(conn) == []
         return sqlite, desk.project_id
@@ -99,3 +117,20 @@ def test_a_checkpoint_of_another_key_is_refused(worked: tuple[Path, str], tmp_pa
             checkpoints.write(conn, tmp_path / "marks.jsonl", tmp_path / "key")
         with pytest.raises(UserError, match="another key"):
             checkpoints.read(tmp_path / "marks.jsonl", other)
+
+
+def test_a_voided_signature_and_a_disputed_item_with_more_slots_are_no_problem(sqlite: Path):
+    with Database.open(sqlite) as database:
+        desk = Desk.of(database, n_raters=6)
+        opened = desk.open_round(plan(3, slots=3))
+        for rater, said in zip(desk.raters, ("disease", "drug", "format", "disease", "drug"), strict=False):
+            for _ in range(2):
+                done = desk.submit(desk.next(rater, opened.id), said)
+        with database.write() as conn:
+            proof = accounts.Proof(desk.raters[4].user_id or "", "password", now(conn))
+            name = f"judgement:{done.judgement_id}"
+            signatures.sign(conn, desk.raters[4], desk.project_id, name, "rated", proof)
+            signatures.void(conn, desk.raters[4], desk.project_id, name, "revised")
+        with database.read() as conn:
+            assert conn.execute(select(schema.item.c.n_extra).where(schema.item.c.n_extra > 0)).first()
+            assert integrity.verify(conn) == []
