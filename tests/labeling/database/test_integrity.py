@@ -51,8 +51,7 @@ def worked(sqlite: Path) -> tuple[Path, str]:
     with Database.open(sqlite) as database:
         desk = Desk.of(database)
         opened = desk.open_round(plan(2, "gold", 4, gold={"category": "drug"}) + plan(3, first=10))
-        for rater in desk.raters:
-            done = desk.submit(desk.next(rater, opened.id))
+        done = [desk.submit(desk.next(rater, opened.id)) for rater in desk.raters][-1]
         with database.write() as conn:
             proof = accounts.Proof(desk.raters[-1].user_id or "", "password", now(conn))
             signatures.sign(conn, desk.raters[-1], desk.project_id, f"judgement:{done.judgement_id}", "rated", proof)
@@ -123,9 +122,8 @@ def test_a_voided_signature_and_a_disputed_item_with_more_slots_are_no_problem(s
     with Database.open(sqlite) as database:
         desk = Desk.of(database, n_raters=6)
         opened = desk.open_round(plan(3, slots=3))
-        for rater, said in zip(desk.raters, ("disease", "drug", "format", "disease", "drug"), strict=False):
-            for _ in range(2):
-                done = desk.submit(desk.next(rater, opened.id), said)
+        said = zip(desk.raters, ("disease", "drug", "format", "disease", "drug"), strict=False)
+        done = [desk.submit(desk.next(rater, opened.id), answer) for rater, answer in said for _ in range(2)][-1]
         with database.write() as conn:
             proof = accounts.Proof(desk.raters[4].user_id or "", "password", now(conn))
             name = f"judgement:{done.judgement_id}"

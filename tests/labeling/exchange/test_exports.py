@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow import parquet
@@ -266,7 +267,7 @@ def test_a_file_too_many_or_too_few_is_refused(rated: Desk, tmp_path: Path):
 
 
 NOBODY = "00000000-0000-7000-8000-000000000000"
-CONTRADICTIONS = {
+CONTRADICTIONS: dict[str, tuple[str, dict[str, Any] | None]] = {
     "a judgement of another feature": ("judgements.jsonl", {"feature": 77}),
     "a judgement of other evidence": ("judgements.jsonl", {"snapshot_sha256": "1" * 64}),
     "a judgement of another kind of round": ("judgements.jsonl", {"round_kind": "detection"}),
@@ -294,8 +295,8 @@ def test_an_export_whose_manifest_is_right_and_whose_records_contradict_each_oth
     if change is None:
         lines.append({**lines[0], **({"id": new_id(), "revision": 2} if "client_uuid" in lines[0] else {})})
     for line in lines if change else ():
-        line |= {key: line["id"] if value == "id" else value for key, value in change.items()}
-        if "body" in change:
+        line |= {key: line["id"] if value == "id" else value for key, value in (change or {}).items()}
+        if "body" in (change or {}):
             line["sha256"] = sha256(line["body"])
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     as_if_written(tmp_path / "one")
