@@ -196,11 +196,17 @@ def round_problems(conn: Connection) -> Iterator[Problem]:
     """Rounds whose items are not those of their opening, where that can be told.
 
     What is added later, repetitions, has no place in the order. Slots that were added for a dispute are taken off; slots
-    of adaptive items, and of a round that another house rated too, grow without a count: such rounds are left out.
+    of adaptive items, of a round that another house rated too, and of a calibration that somebody joined, grow without a
+    count: such rounds are left out.
     """
     event, asked, held = schema.audit_event.c, schema.item.c, schema.assignment.c
     grown = set(conn.execute(select(asked.round_id).where(asked.stratum == "adaptive").distinct()).scalars())
     grown |= set(conn.execute(select(held.round_id).where(held.reason == IMPORTED).distinct()).scalars())
+    joined = select(event.object).where(event.action == "raters_added").distinct()
+    calibrations = set(
+        conn.execute(select(schema.round_.c.id).where(schema.round_.c.kind == "calibration")).scalars()
+    )
+    grown |= calibrations & {name.partition(":")[2] for name in conn.execute(joined).scalars()}
     seeds = {row.id: row.seed for row in conn.execute(select(schema.round_.c.id, schema.round_.c.seed))}
     opened = select(event.project_id, event.object, event.detail).where(event.action == "round_opened")
     for row in conn.execute(opened).all():

@@ -14,6 +14,7 @@ from labeling.database import (
     calibration,
     candidates,
     conflicts,
+    integrity,
     rounds,
     schema,
     skills,
@@ -505,6 +506,8 @@ def test_a_rater_who_joins_a_calibration_is_asked_about_everything(desk: Desk):
         assert gate_of(desk, opened.id, desk.lead) == "pending"
         desk.submit(desk.next(desk.lead, opened.id))
     assert gate_of(desk, opened.id, desk.lead) == "passed"
+    with desk.database.read() as conn:
+        assert integrity.verify(conn) == []
 
 
 def test_a_rule_takes_what_a_rater_has_in_hand(desk: Desk, wall: Wall):
