@@ -87,7 +87,7 @@ class FeatureLabel:
     entropy: float
     """Of it, in nats."""
     winner: str | None
-    """The likeliest category; none where raters are split evenly."""
+    """The decided category, else the likeliest; none where raters are split evenly, or a senior found it ambiguous."""
     winner_name: str
     words: tuple[str, ...]
     """The raters' own words, commonest first."""

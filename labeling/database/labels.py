@@ -26,7 +26,9 @@ def label_of(
     said = Counter(row.answers.get(codebook.primary, CANNOT_JUDGE) for row in rows)
     distribution = {code: n / len(rows) for code, n in sorted(said.items())}
     decided = decision[1].get(codebook.primary) if decision else None
-    winner = decided or winner_of(computed or {code: p for code, p in distribution.items() if code != CANNOT_JUDGE})
+    said_of_all = computed or {code: p for code, p in distribution.items() if code != CANNOT_JUDGE}
+    is_open = decision is not None and decision[0] != "decided"
+    winner = None if is_open else decided or winner_of(said_of_all)
     names = {category.code: category.name for category in codebook.question(codebook.primary).categories}
     concepts = [question.key for question in codebook.questions if question.kind == "concepts"]
     answers = [row.answers[key] for row in rows for key in concepts if key in row.answers]

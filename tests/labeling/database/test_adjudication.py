@@ -211,15 +211,21 @@ def test_a_rating_is_signed_by_its_rater_and_void_once_it_is_revised_or_withdraw
             signatures.sign(conn, rater, desk.project_id, made[0][1], "rated", proof)
 
 
-def test_a_decision_holds_when_the_feature_is_judged_again_in_a_later_round(due: tuple[Desk, Actor, str]):
+@pytest.mark.parametrize(
+    ("disposition", "answers", "winner"),
+    [("decided", {"category": "format"}, "format"), ("irreducibly_ambiguous", {}, None)],
+)
+def test_a_decision_holds_when_the_feature_is_judged_again_in_a_later_round(
+    due: tuple[Desk, Actor, str], disposition: str, answers: dict[str, str], winner: str | None
+):
     desk, senior, item_id = due
     with desk.database.write() as conn:
-        adjudication.decide(conn, senior, item_id, decision(answers={"category": "format"}))
+        adjudication.decide(conn, senior, item_id, decision(disposition=disposition, answers=answers))
         rounds.close_round(conn, desk.lead, rounds.rounds(conn, desk.project_id)[-1].id)
     again = desk.open_round(plan(1, slots=3))
     desk.submit(desk.next(desk.raters[0], again.id), "drug")
     with desk.database.write() as conn:
         rounds.close_round(conn, desk.lead, again.id)
         (label,) = judgements.labels_of_features(conn, desk.project_id).values()
-    assert (label.winner, label.disposition, label.state) == ("format", "decided", "adjudicated")
+    assert (label.winner, label.disposition, label.state) == (winner, disposition, "adjudicated")
     assert label.distribution == {"disease": 0.25, "drug": 0.5, "format": 0.25}
