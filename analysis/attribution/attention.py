@@ -65,7 +65,7 @@ def rollout(layers: list[Float[Tensor, "head n n"]]) -> list[Float[Tensor, "head
 
 
 def places(problem: Problem) -> list[int]:
-    """Where each target is read; a classifier's at its first token."""
+    """Where each target is read; an encoder's classes at its first token."""
     return list(problem.target.positions) or [0] * len(problem.target.labels)
 
 

@@ -227,7 +227,9 @@ def feature_graph(ground: Ground, found: FeatureTarget, cfg: BridgeConfig) -> Br
 def answer_graph(ground: Ground, cfg: BridgeConfig) -> Bridge:
     """The graph of the features that drive the answer."""
     site = ground.site
-    read_off = tuple(dict.fromkeys(site.problem.target.positions)) or None  # a class: read off a special token
+    read_off = (
+        tuple(dict.fromkeys(site.problem.target.positions)) or None
+    )  # an encoder's class: read off a special token
     positions = None if cfg.everywhere else (read_off if cfg.position is None else (cfg.position,))
     estimates = estimates_of(site, site.active(positions), cfg)
     return joined(ground, shortlisted(site, estimates, cfg.exact_share), cfg)

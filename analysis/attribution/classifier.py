@@ -9,6 +9,10 @@ from hooks.model import LanguageModel
 from sae.errors import UserError
 
 
+NO_TOKEN = -1
+"""Padding of a model that names none: rows here have no padding, but transformers' decoders take several only with a name for it."""
+
+
 def with_head(lm: LanguageModel) -> LanguageModel:
     """The same model with the classification head that lies in its folder.
 
@@ -25,4 +29,7 @@ def with_head(lm: LanguageModel) -> LanguageModel:
         )
     torch.nn.Module.to(model, lm.device)
     model.eval().requires_grad_(False)
+    config = model.config.get_text_config()
+    if config.pad_token_id is None:
+        config.pad_token_id = NO_TOKEN
     return replace(lm, model=model)

@@ -72,7 +72,7 @@ class Problem:
     ) -> None:  # fmt: skip
         if isinstance(target, FeatureTarget) and sae is None:
             raise ValueError("a feature is explained with its autoencoder: give sae")
-        self.lm, self.case, self.target = lm, case, target
+        self.lm, self.case, self.target = lm, case, read_at_the_end(target, case, lm)
         self.sae = None if sae is None else sae.to(lm.device)
         self.batch_tokens = batch_tokens
         self.fixed = tuple(fixed)
@@ -173,7 +173,8 @@ class Problem:
         """
         self.cost.add(len(rows), rows.shape[1])
         if isinstance(self.target, ClassTarget):
-            return self.lm.model(inputs_embeds=rows, **inputs).logits
+            options = {"use_cache": False} if self.lm.kind == "decoder" else {}
+            return self.lm.model(inputs_embeds=rows, **(options | inputs)).logits
         chosen = range(len(self.target.positions)) if which is None else which
         positions = [self.target.positions[i] - shift for i in chosen]
         if isinstance(self.target, FeatureTarget):
@@ -242,7 +243,7 @@ class Problem:
         rows = torch.cat([tail, answer], dim=1)[:, : len(self.sequence_ids) - start]
         cache = self.cache_of(start, len(tail))
         found = self.run(rows, later, start, past_key_values=cache, use_cache=True)
-        if len(later) == len(self.target.positions):
+        if len(later) == len(self.target.positions):  # always so for classes
             return found
         whole = self.clean_outputs.expand(len(found), *self.clean_outputs.shape[1:]).clone()
         whole[:, later] = found  # targets before the change stay as they are
@@ -328,3 +329,13 @@ class Problem:
                 f"The method differentiates, but the model {self.lm.name!r} is quantised and has no exact gradients. "
                 f"Choose one that only runs it ({WITHOUT_GRADIENTS}), or set model.quantization=none."
             )
+
+
+def read_at_the_end(target: Target, case: Case, lm: LanguageModel) -> Target:
+    """The target with its places: a decoder's classes are read off its last token, which has seen all the others.
+
+    Cases have no padding, so that is the token that transformers' classifiers take.
+    """
+    if not isinstance(target, ClassTarget) or lm.kind != "decoder":
+        return target
+    return replace(target, positions=(case.n_tokens - 1,) * len(target.classes))

@@ -21,7 +21,7 @@ from analysis.attribution.target import TokenTarget
 from sae import artefact
 from sae.config import Settings
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CLOCKS = ("created_at", "completed_at", "profile")
 """Fields of a record that a second run changes; so does `profile` in each result."""
 

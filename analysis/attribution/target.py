@@ -76,6 +76,7 @@ class ClassTarget:
     is_total: bool = False
     answer_ids: tuple[int, ...] = ()
     positions: tuple[int, ...] = ()
+    """Where each is read: the last token of a decoder, set by `Problem`; empty for encoders, which have a place of their own."""
 
     def scores(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch n"]:
         """One score per target."""

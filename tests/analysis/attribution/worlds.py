@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from analysis.attribution import case as cases
 from analysis.attribution import target as targets
@@ -13,7 +15,7 @@ from analysis.attribution.problem import Problem
 from hooks.architecture import LLAMA, family_of
 from hooks.model import LanguageModel
 from hooks.model_types import ENCODERS
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import SETTINGS, SHAPE, tiny_model, tiny_tokenizer
 
 TEXT = "patient has fever and pain . no cough given drug 7 today"
 
@@ -31,6 +33,22 @@ def problem(kind: str, answer: str = " acute chest pain", text: str = TEXT, **op
     lm = opened(kind)
     case = cases.read(text, lm)
     return Problem(lm, case, targets.continuation(case, lm, answer, **options))
+
+
+def classifier(
+    kind: str, class_name: str = "GPT2ForSequenceClassification", text: str = TEXT, measure: Any = "log_odds", **changes: Any
+) -> Problem:  # fmt: skip
+    """A class of a tiny random classifier; `changes` are of its config."""
+    torch.manual_seed(0)
+    settings = SETTINGS[kind] if kind in SETTINGS else SHAPE
+    model = getattr(transformers, class_name)(CONFIG_MAPPING[kind](**settings | {"num_labels": 3} | changes)).eval()
+    for parameter in model.requires_grad_(False).parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    role = "encoder" if kind in ENCODERS else "decoder"
+    lm = LanguageModel(kind, model, tiny_tokenizer(), role, family_of(kind, model.config), Path())
+    case = cases.read(text, lm)
+    return Problem(lm, case, targets.class_of(model, f"LABEL_{model.config.num_labels - 1}", measure=measure))
 
 
 class Output:
