@@ -231,9 +231,10 @@ class Problem:
     def outputs_after(self, start: int, tail: Float[Tensor, "batch rest d"]) -> Tensor:
         """The outputs of such rows.
 
-        Decoders reuse the case's keys and values; encoders, whose every token sees every other, run whole rows.
+        Decoders reuse the case's keys and values; encoders, whose every token sees every other, run whole rows, and so does a pass
+        that ends before any attention: without a cache its rows would stand at the first positions.
         """
-        if start == 0 or self.lm.kind != "decoder":
+        if start == 0 or self.lm.kind != "decoder" or not self.keys_and_values:
             head = self.embeds[:start][None].expand(len(tail), -1, -1)
             return self.outputs(torch.cat([head, tail], dim=1))
         later = [i for i, position in enumerate(self.target.positions) if position >= start]
@@ -257,7 +258,7 @@ class Problem:
 
     @cached_property
     def keys_and_values(self) -> list[tuple[Tensor, Tensor]]:
-        """Each layer's keys and values of the text as it is, up to the layer where the pass ends."""
+        """Each layer's keys and values of the text as it is, up to the layer where the pass ends; none before the first."""
         cache = DynamicCache()
         rows = torch.cat([self.embeds, self.answer_embeds])[None, : len(self.sequence_ids)]
         with torch.no_grad():

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.attribution import case as cases
+from analysis.attribution import target as targets
 from analysis.attribution.baseline import baseline_embeds
 from analysis.attribution.build import attribute, methods
 from analysis.attribution.case import MarkedSpan
@@ -14,10 +16,13 @@ from analysis.attribution.config import (
     ShapleyConfig,
     SurrogateConfig,
 )
+from analysis.attribution.problem import Problem
 from analysis.attribution.surrogate import lasso
 from analysis.attribution.vocabulary import kind_of
+from hooks.hook_points import HookPoint
 from sae.errors import UserError
-from tests.analysis.attribution.worlds import TEXT, gradient_by_hand, linear_problem, problem
+from tests.analysis.attribution.test_target import random_sae
+from tests.analysis.attribution.worlds import TEXT, gradient_by_hand, linear_problem, opened, problem
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +64,25 @@ def test_occlusion_from_the_first_change_on_is_occlusion_of_the_whole_text(kind:
         row[place] = absent[place]
         expected = found.clean_scores - found.scores_without_grad(row[None])[0]
         np.testing.assert_allclose(scores.raw[place], expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "biogpt"])
+def test_a_feature_before_the_first_attention_is_occluded_and_resampled_at_its_own_position(kind: str):
+    lm, sae = opened(kind), random_sae()
+    case = cases.read(TEXT, lm)
+    point = HookPoint(0, "hook_resid_pre")
+    feature = int(targets.activations(case, lm, sae, point)[8].argmax())
+    target = targets.features_of(case, lm, sae, "blocks.0.hook_resid_pre", [feature], position=8)
+    found = Problem(lm, case, target, sae)
+    absent = baseline_embeds(found, "vocabulary_mean")
+    expected = torch.zeros(13)
+    for place in range(1, 13):
+        row = found.embeds.clone()
+        row[place] = absent[place]
+        expected[place] = found.clean_scores[0] - found.scores_without_grad(row[None])[0, 0]
+    np.testing.assert_allclose(attribute(found, OcclusionConfig()).raw[:, 0], expected.numpy(), atol=1e-5)
+    drawn = attribute(found, ResamplingConfig()).raw[:, 0]
+    assert np.flatnonzero(np.abs(drawn) > 1e-5).tolist() == [8]
 
 
 def test_a_units_effect_is_shared_among_its_tokens():

@@ -40,7 +40,7 @@ def classifier(
 ) -> Problem:  # fmt: skip
     """A class of a tiny random classifier; `changes` are of its config."""
     torch.manual_seed(0)
-    settings = SETTINGS[kind] if kind in SETTINGS else SHAPE
+    settings = SETTINGS.get(kind, SHAPE)
     model = getattr(transformers, class_name)(CONFIG_MAPPING[kind](**settings | {"num_labels": 3} | changes)).eval()
     for parameter in model.requires_grad_(False).parameters():
         if parameter.dim() > 1:
