@@ -8,9 +8,8 @@ from transformers import AutoModelForSequenceClassification
 from hooks.model import LanguageModel
 from sae.errors import UserError
 
-
 NO_TOKEN = -1
-"""Padding of a model that names none: rows here have no padding, but transformers' decoders take several only with a name for it."""
+"""Padding of a model that names none: rows here have none, but transformers' decoders take several only with a name."""
 
 
 def with_head(lm: LanguageModel) -> LanguageModel:

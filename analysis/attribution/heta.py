@@ -9,7 +9,8 @@
 2. *Curvature* S: the mean over random signs r of ‖P_i H P_i r‖₁, H the Hessian of the score in the embeddings and P_i token
    i's block. Products with H come in batches from one graph, under attention that can be differentiated twice. In a decoder
    nothing before token i has a part in its block, so the graph begins there, on the keys and values of what stands before.
-3. *Information* I: the divergence KL(p ‖ p with token i masked) of the next-token distribution.
+3. *Information* I: the divergence KL(p ‖ p with token i masked) of the next-token distribution; a classifier's of its classes,
+   or summed over its labels where several may hold.
 
 Source: the paper and its released code, whose formulas these are.
 # Differs from the released code: because it attributes the last token of the prompt, where here it is the answer's token.
@@ -35,7 +36,7 @@ from analysis.attribution.occlusion import batches
 from analysis.attribution.problem import Problem
 from analysis.attribution.replaced import fused_activations
 from analysis.attribution.scores import Scores
-from analysis.attribution.target import FeatureTarget
+from analysis.attribution.target import ClassTarget, FeatureTarget
 from sae.errors import UserError
 
 
@@ -43,13 +44,18 @@ def heta(problem: Problem, cfg: HETAConfig, seed: int) -> Scores:
     """The product, with its three terms.
 
     Raises:
-        UserError: The target is a feature, which has no distribution to compare.
+        UserError: The target is a feature or a plain value, which has no distribution to compare.
     """
     problem.refuse_without_gradients()
     if isinstance(problem.target, FeatureTarget):
         raise UserError(
             "HETA compares distributions of the next token, and a feature has none, expected a token or a class. "
             "Explain the feature by attn_lrp, integrated_gradients or occlusion."
+        )
+    if isinstance(problem.target, ClassTarget) and problem.target.answering == "values":
+        raise UserError(
+            "HETA compares distributions, and the model's outputs are values without one, expected a classifier. "
+            "Explain the value by attn_lrp, integrated_gradients or occlusion."
         )
     gate = gates(problem)
     lost = information(problem, cfg)  # first: it leaves keys and values as the model's own attention makes them
@@ -191,6 +197,13 @@ def information(problem: Problem, cfg: HETAConfig) -> Float[Tensor, "targets n"]
 
 
 def log_probabilities(problem: Problem, outputs: Tensor) -> Float[Tensor, "batch places outcomes"]:
-    """Distributions at the targets' places; a classifier's is the same for all of them."""
+    """Distributions at the targets' places; a classifier's is the same for all of them.
+
+    Labels that may hold together are independent, so their divergence is the sum over labels of yes and no: these stand side
+    by side.
+    """
     rows = outputs if outputs.dim() == 3 else outputs[:, None].expand(-1, len(problem.target.labels), -1)
+    if isinstance(problem.target, ClassTarget) and problem.target.answering == "many_labels":
+        yes, no = (nn.functional.logsigmoid(sign * rows.float()) for sign in (1, -1))
+        return torch.cat([yes, no], dim=-1)
     return rows.float().log_softmax(-1)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from analysis.attribution.case import Case, shown
 from hooks import passage
@@ -24,6 +24,8 @@ from sae.base import SAE
 from sae.errors import UserError
 
 Measure = Literal["log_odds", "log_prob", "logit"]
+Answering = Literal["one_class", "many_labels", "values"]
+"""What a classifier's outputs are: classes of which one holds, labels that hold or not each by itself, or plain values."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,16 @@ class ClassTarget:
     answer_ids: tuple[int, ...] = ()
     positions: tuple[int, ...] = ()
     """Where each is read: the last token of a decoder, set by `Problem`; empty for encoders, which have a place of their own."""
+    answering: Answering = "one_class"
+    """Labels that may hold together have no rivals: the log-odds of each are its own logit."""
 
     def scores(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch n"]:
         """One score per target."""
         rows = logits[:, None].expand(-1, len(self.classes), -1)
-        return measured(rows, torch.tensor(self.classes), self.contrast_ids, self.measure)
+        is_sigmoid = self.answering == "many_labels" and self.contrast_ids is None
+        own = "logit" if is_sigmoid else self.measure
+        found = measured(rows, torch.tensor(self.classes), self.contrast_ids, own)
+        return nn.functional.logsigmoid(found) if is_sigmoid and self.measure == "log_prob" else found
 
 
 Target = TokenTarget | FeatureTarget | ClassTarget
@@ -270,7 +277,7 @@ def class_of(classifier: Any, name: str, *, contrast: str | None = None, measure
     """A class of a classifier, by name or number.
 
     Raises:
-        UserError: There is no such class.
+        UserError: There is no such class, or the measure is one of probabilities and the model gives plain values.
     """
     names: dict[int, str] = {int(key): str(value) for key, value in classifier.config.id2label.items()}
 
@@ -283,4 +290,17 @@ def class_of(classifier: Any, name: str, *, contrast: str | None = None, measure
         return found[0]
 
     others = None if contrast is None else (number(contrast),)
-    return ClassTarget((number(name),), (names[number(name)],), others, measure)
+    answering = answering_of(classifier.config)
+    if answering == "values" and others is None and measure != "logit":
+        raise UserError(
+            f"The measure is {measure}, but the model's {len(names)} outputs are values without probabilities, expected classes. "
+            "Ask for --measure logit, the output itself."
+        )
+    return ClassTarget((number(name),), (names[number(name)],), others, measure, answering=answering)
+
+
+def answering_of(config: Any) -> Answering:
+    """What the outputs of a classifier with this config are; one output alone is a value, as transformers takes it."""
+    if config.problem_type == "multi_label_classification":
+        return "many_labels"
+    return "values" if config.problem_type == "regression" or config.num_labels == 1 else "one_class"
