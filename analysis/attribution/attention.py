@@ -17,6 +17,7 @@ from analysis.attribution.config import AttentionRolloutConfig, LastAttentionCon
 from analysis.attribution.gradient import free
 from analysis.attribution.problem import Problem
 from analysis.attribution.scores import Scores
+from sae.errors import UserError
 
 
 class Seen(NamedTuple):
@@ -42,7 +43,11 @@ def last_attention(problem: Problem, cfg: LastAttentionConfig, seed: int) -> Sco
 
 @torch.no_grad()
 def seen(problem: Problem) -> list[Seen]:
-    """Weights and values of every layer up to where the pass ends."""
+    """Weights and values of every layer up to where the pass ends.
+
+    Raises:
+        UserError: It ends before any.
+    """
     found: list[Seen] = []
 
     def attend(module: nn.Module, call: Attention) -> tuple[Tensor, Tensor]:
@@ -52,6 +57,12 @@ def seen(problem: Problem) -> list[Seen]:
 
     with attending(problem.lm.model, attend):
         problem.outputs(problem.embeds[None])
+    if not found:
+        where = getattr(problem.target, "hook_point", "what is explained")
+        raise UserError(
+            f"No attention layer lies before {where}, expected at least one to look at. "
+            "Explain a feature of a later hook point, or choose occlusion."
+        )
     return found
 
 

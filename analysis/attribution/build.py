@@ -49,7 +49,11 @@ def attribute(problem: Problem, cfg: MethodConfig, seed: int = 0) -> Scores:
         problem: What is explained.
         cfg: The method's settings.
         seed: Of everything random in it.
+
+    Raises:
+        UserError: The method cannot answer, or no token may change.
     """
+    problem.refuse_nothing_free()
     problem.cost, problem.batch_tokens = Cost(), cfg.batch_tokens
     memory, start = Footprint(problem.lm.device), time.perf_counter()
     found = run(problem, cfg, seed)

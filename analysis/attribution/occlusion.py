@@ -22,6 +22,7 @@ from analysis.attribution.caveats import CAVEATS
 from analysis.attribution.config import OcclusionConfig, UnitKind
 from analysis.attribution.problem import Problem
 from analysis.attribution.scores import Scores
+from sae.errors import UserError
 
 
 def occlusion(problem: Problem, cfg: OcclusionConfig, seed: int) -> Scores:
@@ -38,7 +39,21 @@ def occlusion(problem: Problem, cfg: OcclusionConfig, seed: int) -> Scores:
 
 
 def free_units(problem: Problem, kind: UnitKind) -> list[Unit]:
-    """The units of a case without tokens that stay as they are, in the order of their first tokens."""
+    """The units of a case without tokens that stay as they are, in the order of their first tokens.
+
+    Raises:
+        UserError: None has a token that may change.
+    """
+    if found := units_of(problem, kind):
+        return found
+    raise UserError(
+        f"Units are {kind!r}, but none of the case's holds a token that may change, expected at least one: they are blanks, or held "
+        "fixed. Mark or free some, or choose another unit."
+    )
+
+
+def units_of(problem: Problem, kind: UnitKind) -> list[Unit]:
+    """The same, perhaps none."""
     free = problem.is_free.tolist()
     units = [Unit(one.label, tuple(i for i in one.tokens if free[i])) for one in problem.case.units(kind)]
     return sorted((unit for unit in units if unit.tokens), key=lambda unit: unit.tokens[0])

@@ -319,6 +319,18 @@ class Problem:
             digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    def refuse_nothing_free(self) -> None:
+        """Stops where there is nothing to attribute.
+
+        Raises:
+            UserError: Every token is special or held fixed.
+        """
+        if not self.is_free.any():
+            raise UserError(
+                f"All {self.n_tokens} tokens of the text are special or held fixed, expected some that may change. "
+                "Hold fewer of them fixed."
+            )
+
     def refuse_without_gradients(self) -> None:
         """Stops what differentiates where the weights allow none.
 

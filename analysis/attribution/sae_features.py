@@ -108,6 +108,7 @@ def bridge_origin(asked: Asked, problem: Problem, cfg: SAEFeaturesConfig, seed: 
 
 def bridge_result(asked: Asked, problem: Problem, cfg: SAEFeaturesConfig, seed: int) -> dict[str, Any]:
     """The part of a record."""
+    problem.refuse_nothing_free()
     memory, start = Footprint(problem.lm.device), time.perf_counter()
     if cfg.position is not None and not 0 <= cfg.position < asked.case.n_tokens:
         raise UserError(

@@ -1,9 +1,11 @@
 """Texts longer than the model reads: windows that overlap by half, each followed by the words right before the answer.
 
 A window's tokens get the scores they have in it; tokens in several windows get the mean. No window sees another, so what
-two far passages do together is not seen: that is said with the result.
+two far passages do together is not seen: that is said with the result. A window in which nothing may change, or which holds no
+unit, is not run: its tokens have 0 in it.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 from analysis.attribution.build import attribute
 from analysis.attribution.case import Case
 from analysis.attribution.config import MethodConfig
+from analysis.attribution.occlusion import units_of
 from analysis.attribution.problem import Problem
 from analysis.attribution.scores import Completeness, Scores
 from analysis.attribution.target import TokenTarget, answer
@@ -32,13 +35,13 @@ def windowed(problem: Problem, cfg: MethodConfig, seed: int, window_tokens: int,
         tail_tokens: Last tokens of the text, which stand at the end of every window.
 
     Raises:
-        UserError: The target is no token, or a window has no room besides the tail.
+        UserError: The target is no token, a window has no room besides the tail, or none holds anything to attribute.
     """
     target = problem.target
     if not isinstance(target, TokenTarget):
         raise UserError("Windows were asked for, but the target is no token, expected one. Leave --window out.")
     pieces = windows(problem.case, window_tokens, tail_tokens)
-    found: list[Scores] = []
+    each: list[Scores | None] = []
     for rows in pieces:
         case = taken(problem.case, rows)
         part = answer(
@@ -46,15 +49,24 @@ def windowed(problem: Problem, cfg: MethodConfig, seed: int, window_tokens: int,
             is_total=target.is_total,
         )  # fmt: skip
         fixed = [rows.index(one) for one in problem.fixed if one in rows]
-        found.append(attribute(Problem(problem.lm, case, part, fixed=fixed, sampler=problem.sampler), cfg, seed))
+        piece = Problem(problem.lm, case, part, fixed=fixed, sampler=problem.sampler)
+        each.append(attribute(piece, cfg, seed) if has_something(piece, cfg) else None)
+    found = [one for one in each if one is not None]
+    if not found:
+        raise UserError(
+            f"None of the {len(pieces)} windows holds a unit with a token that may change, expected at least one. "
+            "Hold fewer tokens fixed, or choose another unit."
+        )
     diagnostics: dict[str, Any] = {"n_windows": len(pieces), "window_tokens": window_tokens, "tail_tokens": tail_tokens}
     if all("kept_by_softmax" in one.diagnostics for one in found):
         diagnostics["kept_by_softmax"] = [one.diagnostics["kept_by_softmax"] for one in found]  # a list for each window
     if all("is_converged" in one.diagnostics for one in found):
         diagnostics["is_converged"] = all(one.diagnostics["is_converged"] for one in found)
     return replace(
-        found[-1], raw=joined([one.raw for one in found], pieces),
-        terms={name: joined([one.terms[name] for one in found], pieces) for name in found[-1].terms},
+        found[-1], raw=joined([None if one is None else one.raw for one in each], pieces),
+        terms={
+            name: joined([None if one is None else one.terms[name] for one in each], pieces) for name in found[-1].terms
+        },
         completeness=worst([one.completeness for one in found]), corrected=worst([one.corrected for one in found]),
         caveat=found[-1].caveat + CAVEAT, diagnostics=diagnostics,
         n_forwards=sum(one.n_forwards for one in found), n_tokens=sum(one.n_tokens for one in found),
@@ -63,12 +75,21 @@ def windowed(problem: Problem, cfg: MethodConfig, seed: int, window_tokens: int,
     )  # fmt: skip
 
 
-def joined(found: list[np.ndarray], pieces: list[list[int]]) -> np.ndarray:
-    """Scores of each window's tokens, (its tokens, targets), as those of the text: the mean where windows overlap."""
-    n_tokens = max(map(max, pieces)) + 1
-    total, seen = np.zeros((n_tokens, found[-1].shape[1])), np.zeros((n_tokens, 1))
+def has_something(problem: Problem, cfg: MethodConfig) -> bool:
+    """Whether a window has tokens, and units where the method wants them, that may change."""
+    unit = getattr(cfg, "unit", "tokens")
+    return bool(problem.is_free.any()) and len(units_of(problem, unit)) > 0
+
+
+def joined(found: Sequence[np.ndarray | None], pieces: list[list[int]]) -> np.ndarray:
+    """Scores of each window's tokens, (its tokens, targets), as those of the text: the mean where windows overlap.
+
+    A window without any counts as 0.
+    """
+    n_tokens, width = max(map(max, pieces)) + 1, next(one.shape[1] for one in found if one is not None)
+    total, seen = np.zeros((n_tokens, width)), np.zeros((n_tokens, 1))
     for scores, rows in zip(found, pieces, strict=True):
-        total[rows] += scores
+        total[rows] += 0 if scores is None else scores
         seen[rows] += 1
     return total / seen
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.attribution import case as cases
+from analysis.attribution import target as targets
 from analysis.attribution.build import attribute
 from analysis.attribution.config import (
     AttentionRolloutConfig,
@@ -13,10 +15,13 @@ from analysis.attribution.config import (
     ThroughAnswerConfig,
 )
 from analysis.attribution.hidden_state import layer_of
+from analysis.attribution.problem import Problem
 from analysis.attribution.through_answer import handed_on
+from hooks.hook_points import HookPoint
 from sae.errors import UserError
 from tests.analysis.attribution.test_problem import feature_problem
-from tests.analysis.attribution.worlds import problem
+from tests.analysis.attribution.test_target import random_sae
+from tests.analysis.attribution.worlds import TEXT, opened, problem
 
 
 @pytest.mark.parametrize("kind", ["llama", "bert"])
@@ -80,3 +85,15 @@ def test_the_first_answer_token_owes_nothing_to_the_answer():
     np.testing.assert_allclose(scores.raw[:, 0], direct.raw[:, 0], rtol=1e-6)
     np.testing.assert_allclose(scores.terms["direct"], direct.raw, rtol=1e-5, atol=1e-7)
     assert not np.allclose(scores.raw[:, 2], direct.raw[:, 2])
+
+
+@pytest.mark.parametrize("cfg", [AttentionRolloutConfig(), LastAttentionConfig()])
+def test_a_feature_before_the_first_attention_has_none_to_look_at(cfg: AttentionRolloutConfig | LastAttentionConfig):
+    lm, sae = opened("llama"), random_sae()
+    case = cases.read(TEXT, lm)
+    feature = int(targets.activations(case, lm, sae, HookPoint(0, "hook_resid_pre"))[8].argmax())
+    target = targets.features_of(case, lm, sae, "blocks.0.hook_resid_pre", [feature], position=8)
+    with pytest.raises(
+        UserError, match=r"No attention layer lies before blocks.0.hook_resid_pre, expected at least one"
+    ):
+        attribute(Problem(lm, case, target, sae), cfg)

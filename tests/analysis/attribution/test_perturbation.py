@@ -10,6 +10,7 @@ from analysis.attribution.baseline import baseline_embeds
 from analysis.attribution.build import attribute, methods
 from analysis.attribution.case import MarkedSpan
 from analysis.attribution.config import (
+    METHODS,
     ExpectedGradientsConfig,
     OcclusionConfig,
     ResamplingConfig,
@@ -168,3 +169,22 @@ def test_an_unknown_method_is_refused_with_the_known_ones():
 
 def test_all_means_every_method_once():
     assert len({cfg.method for cfg in methods(["all"])}) == len(methods(["all"])) == 15
+
+
+@pytest.mark.parametrize("method", ["occlusion", "resampling", "shapley", "surrogate"])
+@pytest.mark.parametrize(("span", "fixed"), [((0, 7), (1,)), ((7, 8), ())])
+def test_units_of_which_none_may_change_are_refused(method: str, span: tuple[int, int], fixed: tuple[int, ...]):
+    lm = opened("llama")
+    case = cases.read(TEXT, lm, spans=[MarkedSpan(*span, "x")])
+    found = Problem(lm, case, targets.next_token(case, lm, " acute"), fixed=fixed)
+    with pytest.raises(UserError, match="Units are 'spans', but none of the case's holds a token that may change"):
+        attribute(found, METHODS[method](unit="spans"))
+
+
+@pytest.mark.parametrize("method", ["gim", "hidden_state", "expected_gradients"])
+def test_a_text_that_is_fixed_as_a_whole_is_refused(method: str):
+    lm = opened("llama")
+    case = cases.read(TEXT, lm)
+    found = Problem(lm, case, targets.next_token(case, lm, " acute"), fixed=range(13))
+    with pytest.raises(UserError, match="All 13 tokens of the text are special or held fixed"):
+        attribute(found, METHODS[method]())

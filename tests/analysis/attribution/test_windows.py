@@ -1,11 +1,14 @@
 """Windows cover a long text, keep its last words in each, and change nothing for a text that fits in one."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from analysis.attribution import case as cases
 from analysis.attribution import target as targets
 from analysis.attribution.build import attribute
+from analysis.attribution.case import MarkedSpan
 from analysis.attribution.config import METHODS, AttnLRPConfig, IntegratedGradientsConfig, OcclusionConfig
 from analysis.attribution.problem import Problem
 from analysis.attribution.windows import taken, windowed, windows
@@ -61,3 +64,26 @@ def test_windows_keep_what_the_scores_are_made_of_and_how_far_they_add_up():
 def test_a_window_without_room_is_refused():
     with pytest.raises(UserError, match="A window of 8 tokens has no room besides 1 special ones and the last 6"):
         windows(cases.read(TEXT, opened("llama")), 8, 6)
+
+
+def long_problem(fixed: Sequence[int] = (), spans: Sequence[MarkedSpan] = ()) -> Problem:
+    """Of 37 tokens, read in four windows."""
+    lm = opened("gpt2")
+    case = cases.read(" ".join([TEXT] * 3), lm, spans=spans)
+    return Problem(lm, case, targets.next_token(case, lm, " acute"), fixed=fixed)
+
+
+@pytest.mark.parametrize("method", ["gim", "hidden_state", "expected_gradients", "shapley", "resampling"])
+def test_a_window_that_is_fixed_as_a_whole_is_not_run(method: str):
+    found = windowed(long_problem(range(14, 37)), METHODS[method](), 0, 20, 3)
+    assert (found.raw[1:14] != 0).all()
+    assert (found.raw[14:] == 0).all()
+    assert found.diagnostics["n_windows"] == 4
+
+
+def test_a_window_without_a_span_is_not_run():
+    found = long_problem(spans=[MarkedSpan(12, 17, "fever")])
+    scores = windowed(found, OcclusionConfig(unit="spans"), 0, 20, 3)
+    assert np.flatnonzero(scores.raw[:, 0]).tolist() == list(found.case.units("spans")[0].tokens)
+    with pytest.raises(UserError, match="None of the 4 windows holds a unit with a token that may change"):
+        windowed(long_problem(range(37), found.case.spans), OcclusionConfig(unit="spans"), 0, 20, 3)
