@@ -53,10 +53,10 @@ def free_units(problem: Problem, kind: UnitKind) -> list[Unit]:
 
 
 def units_of(problem: Problem, kind: UnitKind) -> list[Unit]:
-    """The same, perhaps none."""
+    """The same, perhaps none; the order does not rest on the one in which spans are listed."""
     free = problem.is_free.tolist()
     units = [Unit(one.label, tuple(i for i in one.tokens if free[i])) for one in problem.case.units(kind)]
-    return sorted((unit for unit in units if unit.tokens), key=lambda unit: unit.tokens[0])
+    return sorted((unit for unit in units if unit.tokens), key=lambda one: (one.tokens[0], len(one.tokens), one.label))
 
 
 @torch.no_grad()

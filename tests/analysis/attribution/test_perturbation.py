@@ -6,6 +6,7 @@ import torch
 
 from analysis.attribution import case as cases
 from analysis.attribution import target as targets
+from analysis.attribution.ablation import coalitions
 from analysis.attribution.baseline import baseline_embeds
 from analysis.attribution.build import attribute, methods
 from analysis.attribution.case import MarkedSpan
@@ -17,6 +18,7 @@ from analysis.attribution.config import (
     ShapleyConfig,
     SurrogateConfig,
 )
+from analysis.attribution.occlusion import free_units
 from analysis.attribution.problem import Problem
 from analysis.attribution.surrogate import lasso
 from analysis.attribution.vocabulary import kind_of
@@ -188,3 +190,29 @@ def test_a_text_that_is_fixed_as_a_whole_is_refused(method: str):
     found = Problem(lm, case, targets.next_token(case, lm, " acute"), fixed=range(13))
     with pytest.raises(UserError, match="All 13 tokens of the text are special or held fixed"):
         attribute(found, METHODS[method]())
+
+
+def nested(order: tuple[int, int]) -> Problem:
+    """A span within a span, listed in some order."""
+    lm = opened("llama")
+    spans = (MarkedSpan(12, 26, "outer"), MarkedSpan(12, 17, "inner"))
+    case = cases.read(TEXT, lm, spans=[spans[i] for i in order])
+    return Problem(lm, case, targets.next_token(case, lm, " acute"))
+
+
+@pytest.mark.parametrize("method", ["occlusion", "resampling", "shapley", "surrogate"])
+def test_scores_of_nested_spans_do_not_rest_on_their_order(method: str):
+    one, other = (attribute(nested(order), METHODS[method](unit="spans")) for order in ((0, 1), (1, 0)))
+    assert np.array_equal(one.raw, other.raw)
+
+
+def test_a_token_of_two_units_is_there_only_where_both_are():
+    found = nested((0, 1))
+    absent = baseline_embeds(found, "vocabulary_mean")
+    units = free_units(found, "spans")
+    assert [unit.label for unit in units] == ["inner", "outer"]
+    scores = coalitions(found, units, absent, np.array([[False, True], [True, False], [True, True]]))
+    row = found.embeds.clone()
+    row[list(units[0].tokens)] = absent[list(units[0].tokens)]
+    np.testing.assert_allclose(scores[0], found.scores_without_grad(row[None])[0].numpy(), atol=1e-6)
+    assert len({round(float(one), 6) for one in scores[:, 0]}) == 3
