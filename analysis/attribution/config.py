@@ -112,7 +112,9 @@ class ShapleyConfig(BaselineSettings, frozen=True):
 
     method: Literal["shapley"] = "shapley"
     unit: UnitKind = Field(default="words", description="The players.")
-    n_permutations: PositiveInt = Field(default=25, description="Random orders.")
+    n_permutations: PositiveInt = Field(
+        default=24, description="Random orders, in pairs; an odd number leaves one alone."
+    )
     batch_tokens: PositiveInt = Field(default=2048, description="Tokens of one pass of the model, at most.")
 
 

@@ -20,6 +20,7 @@ from analysis.attribution.config import (
 )
 from analysis.attribution.occlusion import free_units
 from analysis.attribution.problem import Problem
+from analysis.attribution.shapley import error_over_pairs
 from analysis.attribution.surrogate import lasso
 from analysis.attribution.vocabulary import kind_of
 from hooks.hook_points import HookPoint
@@ -216,3 +217,20 @@ def test_a_token_of_two_units_is_there_only_where_both_are():
     row[list(units[0].tokens)] = absent[list(units[0].tokens)]
     np.testing.assert_allclose(scores[0], found.scores_without_grad(row[None])[0].numpy(), atol=1e-6)
     assert len({round(float(one), 6) for one in scores[:, 0]}) == 3
+
+
+def test_shapleys_standard_error_is_that_of_pairs_of_orders():
+    values = np.array([[1.0], [-1.0], [3.0], [-3.0], [2.0], [4.0]])
+    assert error_over_pairs(values)[0] == pytest.approx(np.std([0, 0, 3], ddof=1) / np.sqrt(3))
+    assert (error_over_pairs(values[:4]) == 0).all()  # each order's reverse takes all of its error away
+    assert error_over_pairs(values[:5])[0] > 0
+    assert error_over_pairs(values[:2]).tolist() == error_over_pairs(values[:1]).tolist() == [0]
+    assert ShapleyConfig().n_permutations % 2 == 0
+
+
+def test_shapleys_standard_error_is_the_spread_over_seeds():
+    found = problem("llama", answer=" acute")
+    runs = [attribute(found, ShapleyConfig(unit="words", n_permutations=8), seed) for seed in range(30)]
+    spread = np.stack([one.raw[1:, 0] for one in runs]).std(0, ddof=1)
+    told = np.sqrt(np.square([one.terms["standard_error"][1:, 0] for one in runs]).mean(0))
+    assert np.median(told / spread) == pytest.approx(1, abs=0.25)
