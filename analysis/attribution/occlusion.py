@@ -47,8 +47,8 @@ def free_units(problem: Problem, kind: UnitKind) -> list[Unit]:
     if found := units_of(problem, kind):
         return found
     raise UserError(
-        f"Units are {kind!r}, but none of the case's holds a token that may change, expected at least one: they are blanks, or held "
-        "fixed. Mark or free some, or choose another unit."
+        f"Units are {kind!r}, but none of the case's holds a token that may change, expected at least one: they are blanks, or "
+        "held fixed. Mark or free some, or choose another unit."
     )
 
 

@@ -2,8 +2,8 @@
 
     φ_u = E_π [F(units up to u) − F(units before u)]        Σ_u φ_u = F(x) − F(nothing)
 
-Each order is walked forwards and backwards, which makes the two marginal contributions of a unit vary against each other. So the two
-are not independent, and the standard error is that of the pairs' means.
+Each order is walked forwards and backwards, which makes the two marginal contributions of a unit vary against each other. So the
+two are not independent, and the standard error is that of the pairs' means.
 
 Source: Castro et al. 2009, "Polynomial calculation of the Shapley value based on sampling"; antithetic orders: Mitchell et
 al. 2022, "Sampling Permutations for Shapley Value Estimation" (arXiv:2104.12199).

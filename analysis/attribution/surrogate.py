@@ -5,6 +5,8 @@ Cohen-Wang et al. 2024, "ContextCite: Attributing Model Generation to Context" (
 1. Draw ablations: every unit is kept with probability ½.
 2. Fit a lasso from which units are there to the score, on standardised columns.
 3. A unit's weight is its score.
+4. How much the model explains is told of ablations it was not fitted to: in turn, each of eight parts is predicted from the others.
+   Of its own ablations a fit with as many units as ablations explains nearly everything, whether or not it holds.
 
 # Differs from the paper: units are replaced by a baseline embedding, not cut out, so that positions stay; and the score is
 # the target's own (a sum of log-odds for an answer), where the paper takes the log-odds of the whole answer's probability.
@@ -22,6 +24,7 @@ from analysis.attribution.problem import Problem
 from analysis.attribution.scores import Scores
 
 MOST_SWEEPS = 2000
+N_PARTS = 8
 SETTLED = 1e-9
 """Largest change of a weight in a sweep, as a share of the largest weight, at which the fit ends."""
 
@@ -33,19 +36,24 @@ def surrogate(problem: Problem, cfg: SurrogateConfig, seed: int) -> Scores:
     present = np.random.default_rng(seed).random((cfg.n_ablations, len(units))) < cfg.keep
     scores = coalitions(problem, units, absent, present)
     columns = present.astype(float)
-    means, deviations = columns.mean(0), columns.std(0)
-    standard = np.divide(columns - means, deviations, out=np.zeros_like(columns), where=deviations > 0)
-    weights = np.stack([lasso(standard, target - target.mean(), cfg.alpha) for target in scores.T], axis=1)
-    explained = [r_squared(standard @ w, target) for w, target in zip(weights.T, scores.T, strict=True)]
-    effects = np.divide(weights, deviations[:, None], out=np.zeros_like(weights), where=deviations[:, None] > 0)
+    effects = np.stack([fitted(columns, target, cfg.alpha) for target in scores.T], axis=1)
     return Scores(
         "surrogate", spread(problem, units, effects), problem.labels,
         diagnostics={
-            "unit": cfg.unit, "n_units": len(units), "r_squared": explained,
+            "unit": cfg.unit, "n_units": len(units),
+            "held_out_r_squared": [held_out_r_squared(columns, target, cfg.alpha) for target in scores.T],
             "baseline_warning": WARNINGS.get(cfg.baseline, ""),
         },
         caveat=CAVEATS["surrogate"],
     )  # fmt: skip
+
+
+def fitted(columns: Float[np.ndarray, "n p"], y: Float[np.ndarray, "n"], alpha: float) -> Float[np.ndarray, "p"]:
+    """What each unit's presence adds, by a lasso on standardised columns."""
+    deviations = columns.std(0)
+    standard = np.divide(columns - columns.mean(0), deviations, out=np.zeros_like(columns), where=deviations > 0)
+    weights = lasso(standard, y - y.mean(), alpha)
+    return np.divide(weights, deviations, out=np.zeros_like(weights), where=deviations > 0)
 
 
 def lasso(x: Float[np.ndarray, "n p"], y: Float[np.ndarray, "n"], alpha: float) -> Float[np.ndarray, "p"]:
@@ -67,7 +75,20 @@ def lasso(x: Float[np.ndarray, "n p"], y: Float[np.ndarray, "n"], alpha: float) 
     return w
 
 
-def r_squared(fitted: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"]) -> float:
-    """Share of the variance that a centred fit explains."""
-    spread_of_y = ((y - y.mean()) ** 2).sum()
-    return float(1 - ((y - y.mean() - fitted) ** 2).sum() / spread_of_y) if spread_of_y > 0 else 0.0
+def held_out_r_squared(columns: Float[np.ndarray, "n p"], y: Float[np.ndarray, "n"], alpha: float) -> float | None:
+    """Share of the variance that is predicted of ablations left out of the fit; below 0 where their mean would predict better.
+
+    None where the score does not vary, or there are too few ablations to leave any out.
+    """
+    n_parts = min(N_PARTS, len(y))
+    if n_parts < 2:
+        return None
+    part, misses, around = np.arange(len(y)) % n_parts, np.zeros(len(y)), np.zeros(len(y))
+    for number in range(n_parts):
+        is_out = part == number
+        x, mean = columns[~is_out], y[~is_out].mean()
+        predicted = (columns[is_out] - x.mean(0)) @ fitted(x, y[~is_out], alpha)
+        around[is_out] = y[is_out] - mean
+        misses[is_out] = around[is_out] - predicted
+    variance = (around**2).sum()
+    return float(1 - (misses**2).sum() / variance) if variance > 0 else None

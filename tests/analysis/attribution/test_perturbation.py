@@ -21,7 +21,7 @@ from analysis.attribution.config import (
 from analysis.attribution.occlusion import free_units
 from analysis.attribution.problem import Problem
 from analysis.attribution.shapley import error_over_pairs
-from analysis.attribution.surrogate import lasso
+from analysis.attribution.surrogate import held_out_r_squared, lasso
 from analysis.attribution.vocabulary import kind_of
 from hooks.hook_points import HookPoint
 from sae.errors import UserError
@@ -137,9 +137,24 @@ def test_the_lasso_is_that_of_scikit_learn():
     np.testing.assert_allclose(lasso(x, y, 0.05), expected, atol=1e-6)
 
 
-def test_a_surrogate_reports_how_much_it_explains():
+def test_a_surrogate_reports_how_much_it_explains_of_ablations_it_has_not_seen():
     scores = attribute(problem("llama"), SurrogateConfig())
-    assert all(0 < one <= 1 for one in scores.diagnostics["r_squared"])
+    assert all(0 < one < 1 for one in scores.diagnostics["held_out_r_squared"])
+    assert "r_squared" not in scores.diagnostics
+    alone = attribute(problem("llama"), SurrogateConfig(n_ablations=1))
+    assert alone.diagnostics["held_out_r_squared"] == [None] * 3
+
+
+def test_a_surrogate_of_noise_explains_nothing():
+    rng = np.random.default_rng(0)
+    columns = (rng.random((64, 40)) < 0.5).astype(float)
+    noise, linear = rng.normal(size=64), columns @ rng.normal(size=40)
+    of_noise, of_sum = (held_out_r_squared(columns, y, 0.001) for y in (noise, linear))
+    assert of_noise is not None
+    assert of_sum is not None
+    assert of_noise < 0
+    assert of_sum > 0.99
+    assert held_out_r_squared(columns, np.ones(64), 0.01) is None
 
 
 def test_expected_gradients_come_near_the_mean_difference():
