@@ -12,8 +12,8 @@ CAVEATS = {
     "occlusion": "The replaced text is none that anybody would write: part of a change may come from that.",
     "resampling": "Depends on what is drawn: tokens of the same kind need not be as likely.",
     "shapley": "Adds up exactly whatever the number of orders; the standard error says how far single values are settled.",
-    "surrogate": "A linear model: look at its held-out R², and do not trust it where units act together, as a negation and its finding "
-    "do.",
+    "surrogate": "A linear model: look at its held-out R², and do not trust it where units act together, as a negation and its "
+    "finding do.",
     "hidden_state": "How strongly a token is represented, not why the model answers: it knows nothing of the target.",
     "attention_rollout": ATTENTION,
     "last_attention": ATTENTION,

@@ -5,20 +5,34 @@ the MLP's last matrix reads a product of two branches. What was found is counted
 the number of layers, a rule would silently not apply and give wrong numbers that look right, so that is refused.
 """
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from analysis.attribution.attention_function import Attention, attending, plain
+from analysis.attribution.replaced import forward_replaced
 from hooks.model import LanguageModel
 from sae.errors import UserError
 
 LONG = 1e3
 """Length of the vectors that a norm is tried on: its ε is nothing beside it."""
 N_TRIED = 64
+RATIOS = frozenset({torch.tanh, torch.relu, nn.functional.relu, nn.functional.gelu, nn.functional.silu})
+"""Activations that keep 0, as functions: x · [σ(x)/x] can be written for them."""
+NO_RATIO = frozenset(
+    {
+        torch.sigmoid, torch.softmax, torch.exp, nn.functional.sigmoid, nn.functional.softmax, nn.functional.softplus,
+        nn.functional.layer_norm, nn.functional.rms_norm, nn.functional.normalize, torch.Tensor.sigmoid, torch.Tensor.softmax,
+        torch.Tensor.tanh, torch.Tensor.relu, torch.Tensor.exp,
+    }
+)  # fmt: skip
+"""Functions that no rule is written for."""
 
 
 class Counts(NamedTuple):
@@ -28,6 +42,8 @@ class Counts(NamedTuple):
     activations: int
     gates: int
     attentions: int
+    head_functions: int = 0
+    """Activations that a classifier's head calls as functions, where others have modules."""
 
 
 @dataclass
@@ -38,6 +54,8 @@ class Parts:
     activations: list[nn.Module] = field(default_factory=list)
     gates: list[nn.Module] = field(default_factory=list)
     """Modules whose input is a product of two branches."""
+    heads: list[nn.Module] = field(default_factory=list)
+    """A classifier's heads that call activations as functions."""
     counts: Counts = field(default_factory=lambda: Counts(0, 0, 0, 0))
 
 
@@ -62,6 +80,7 @@ def parts_of(lm: LanguageModel) -> Parts:
         parts = found_parts(lm)
         parts.counts = counted(lm, parts)
         refuse_too_few(lm, parts.counts)
+        parts.counts = parts.counts._replace(head_functions=found_in_heads(lm, parts))
         _KNOWN[lm.model] = parts
     return _KNOWN[lm.model]
 
@@ -187,6 +206,68 @@ def counted(lm: LanguageModel, parts: Parts) -> Counts:
         for handle in handles:
             handle.remove()
     return Counts(**met)
+
+
+class Calls(TorchFunctionMode):
+    """While open, functions that are not linear go through `call` with their name, itself and its arguments."""
+
+    def __init__(self, call: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> None:
+        super().__init__()
+        self.call = call
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in RATIOS or func in NO_RATIO:
+            return self.call(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+
+def found_in_heads(lm: LanguageModel, parts: Parts) -> int:
+    """Notes the heads that call activations as functions, over a short pass of the whole classifier; how many calls.
+
+    Modules in a head are known already, and a head that is one module has no function of its own.
+
+    Raises:
+        UserError: A head calls a function that no rule is written for.
+    """
+    if lm.model is lm.base:
+        return 0
+    heads = [one for one in lm.model.children() if one is not lm.base and next(one.children(), None) is not None]
+    known = [*parts.activations, *parts.norms]
+    met: list[Any] = []
+    in_known: list[nn.Module] = []
+
+    def note(func: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if not in_known:
+            met.append(func)
+        return func(*args, **options)
+
+    def within_known(x: Tensor, original: Any, module: nn.Module) -> Tensor:
+        in_known.append(module)
+        try:
+            return original(x)
+        finally:
+            in_known.pop()
+
+    def within_head(x: Tensor, original: Any, head: nn.Module) -> Tensor:
+        before = len(met)
+        with Calls(note):
+            found = original(x)
+        if len(met) > before:
+            parts.heads.append(head)
+        return found
+
+    with ExitStack() as stack, torch.no_grad():
+        for modules, within in ((heads, within_head), (known, within_known)):
+            for module in modules:
+                stack.enter_context(forward_replaced(module, within, module))
+        if heads:
+            lm.model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=lm.device))
+    if wrong := [one.__name__ for one in met if one in NO_RATIO]:
+        raise UserError(
+            f"The head of {lm.name!r} calls {wrong[0]}, which no rule is written for, expected modules, or tanh, relu, gelu or silu. "
+            "Choose a method that needs no rules: integrated_gradients or occlusion."
+        )
+    return len(met)
 
 
 def refuse_too_few(lm: LanguageModel, counts: Counts) -> None:

@@ -6,7 +6,7 @@ forward pass stays what it is, but for the order in which attention and GPT-2's 
 | part | rule |
 |---|---|
 | norm | its statistics are constants: only the linear part is differentiated |
-| activation | x · [σ(x)/x], the bracket a constant (AttnLRP) |
+| activation, a classifier's head's too | x · [σ(x)/x], the bracket a constant (AttnLRP) |
 | gate | the product of two branches: each gets half |
 | attention | its two products give half to either side: queries and keys a quarter, values half |
 | softmax | its gradient; GIM takes its Jacobian at a temperature |
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from analysis.attribution.attention_function import Attention, attending, scores_of
-from analysis.attribution.parts import Counts, NormShape, parts_of
+from analysis.attribution.parts import Calls, Counts, NormShape, parts_of
 from analysis.attribution.replaced import forward_replaced, fused_activations
 from hooks.model import LanguageModel
 
@@ -64,6 +64,8 @@ def changed_backward(lm: LanguageModel, rules: Rules) -> Iterator[Ledger]:
             stack.enter_context(forward_replaced(norm, FrozenNorm.apply, shape))
         for activation in parts.activations if rules.is_activation_constant else ():
             stack.enter_context(forward_replaced(activation, ConstantRatio.apply, activation))
+        for head in parts.heads if rules.is_activation_constant else ():
+            stack.enter_context(forward_replaced(head, with_constant_ratios, None))
         for gate in parts.gates:
             stack.callback(gate.register_forward_pre_hook(halve_first).remove)
         stack.enter_context(attending(lm.model, lambda _module, call: ruled_attention(call, rules, ledger)))
@@ -108,6 +110,16 @@ class ConstantRatio(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         return gradient * ctx.saved_tensors[0], None, None
+
+
+def with_constant_ratios(x: Tensor, original: Any, _about: None) -> Tensor:
+    """A head whose activations, called as functions, are their input times a constant."""
+
+    def call(func: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        return ConstantRatio.apply(args[0], lambda one: func(one, *args[1:], **options), None)
+
+    with Calls(call):
+        return original(x)
 
 
 class SoftmaxAt(torch.autograd.Function):

@@ -10,7 +10,7 @@ from analysis.attribution.config import AttnLRPConfig, GIMConfig
 from analysis.attribution.parts import Counts, norm_shape, parts_of
 from analysis.attribution.rules import ConstantRatio, FrozenNorm, Ledger, Rules, SoftmaxAt, changed_backward
 from sae.errors import UserError
-from tests.analysis.attribution.worlds import opened, problem
+from tests.analysis.attribution.worlds import classifier, opened, problem
 from tests.tiny import SETTINGS
 
 WITHOUT_BIASES = ("llama", "gpt_neox", "gpt_neox-sequential", "gemma", "gemma3_text")
@@ -98,3 +98,33 @@ def test_a_model_whose_parts_are_not_all_found_is_refused():
         UserError, match=r"3 attentions, 7 norms, 2 activations and 3 gates were found, expected each in every"
     ):
         parts_of(lm)
+
+
+HEADS = [
+    ("bert", "BertForSequenceClassification", 0), ("roberta", "RobertaForSequenceClassification", 1),
+    ("xlm-roberta", "XLMRobertaForSequenceClassification", 1), ("electra", "ElectraForSequenceClassification", 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "class_name", "n_functions"), HEADS)
+def test_a_classifiers_head_conserves_relevance_however_it_calls_its_activation(
+    kind: str, class_name: str, n_functions: int
+):
+    found = classifier(kind, class_name, max_position_embeddings=80, embedding_size=32)
+    for name, parameter in found.lm.model.named_parameters():
+        if "bias" in name or "position_embeddings" in name or "token_type" in name:
+            parameter.data.zero_()
+    assert parts_of(found.lm).counts.head_functions == n_functions
+    assert max(one.gap_of_mass for one in attn_lrp(found, AttnLRPConfig(), 0).corrected) < 1e-5
+    assert all("forward" not in vars(module) for module in found.lm.model.modules())
+
+
+def test_a_head_with_a_function_that_no_rule_is_written_for_is_refused():
+    class Head(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sigmoid(super().forward(x))
+
+    found = classifier("bert", "BertForSequenceClassification")
+    found.lm.model.classifier = Head(nn.Linear(32, 3))
+    with pytest.raises(UserError, match="The head of 'bert' calls sigmoid, which no rule is written for"):
+        parts_of(found.lm)
