@@ -124,8 +124,8 @@ class Bridge:
     """Of these, measured by ablation."""
     balance: Balance | None
     """Whether the estimate's contributions add up."""
-    explained_variance: float
-    """Of the SAE on this text."""
+    explained_variance: float | None
+    """Of the SAE on this text; none where its values do not vary, as those of one token."""
     tiers: dict[str, str]
     """What the figures rest on."""
 

@@ -26,6 +26,9 @@ from hooks.passage import edited
 from sae.base import SAE
 from sae.errors import UserError
 
+NO_VARIANCE = 1e-10
+"""Variance, as a share of the values' squares, that is rounding of float32."""
+
 
 class Active(NamedTuple):
     """Features that fire, one row for each position and feature."""
@@ -85,12 +88,15 @@ class FeatureSite:
         return self.scores(self.value[None])[0]
 
     @property
-    def explained_variance(self) -> float:
-        """Of this text's own values around their mean."""
-        kept = self.value[self.is_free]
-        return float(
-            1 - self.error[self.is_free].square().sum() / (kept - kept.mean(0)).square().sum().clamp_min(1e-12)
-        )
+    def explained_variance(self) -> float | None:
+        """Of this text's own values around their mean; none where they do not vary, as those of one token."""
+        kept = self.value[self.is_free].double()
+        if len(kept) < 2:
+            return None
+        variance = float((kept - kept.mean(0)).square().sum())
+        if variance <= NO_VARIANCE * float(kept.square().sum()):
+            return None
+        return 1 - float(self.error[self.is_free].double().square().sum()) / variance
 
     def active(self, positions: tuple[int, ...] | None = None) -> Active:
         """The features that fire, at some positions or at all.

@@ -265,3 +265,12 @@ def test_where_no_feature_fires_is_a_clear_error():
         answer_bridge(lm, sae, "blocks.1.hook_resid_post", case, targets.next_token(case, lm, " acute"))
     with pytest.raises(UserError, match="Feature 7 does not fire"):
         feature_bridge(lm, sae, "blocks.1.hook_resid_post", 7, case)
+
+
+@pytest.mark.parametrize("text", ["fever"])
+def test_a_text_of_one_token_has_no_variance_to_explain(text: str):
+    lm, sae = opened("llama"), random_sae(L1Config())
+    case = cases.read(text, lm)
+    found = answer_bridge(lm, sae, "blocks.1.hook_resid_post", case, targets.next_token(case, lm, " acute"))
+    assert found.explained_variance is None
+    assert found.record()["explained_variance"] is None
