@@ -6,6 +6,7 @@ hands the peak so far to the outer one before it sets it back.
 """
 
 from pathlib import Path
+from typing import ClassVar
 from weakref import WeakSet
 
 import psutil
@@ -23,7 +24,7 @@ class Footprint:
         device: Where the work's tensors lie.
     """
 
-    _open: "WeakSet[Footprint]" = WeakSet()
+    _open: ClassVar["WeakSet[Footprint]"] = WeakSet()
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.sampler, self.peak = device, None, 0

@@ -39,15 +39,23 @@ EVEN = 0.05
 
 
 class Path(NamedTuple):
-    """The straight way from the baseline to the text."""
+    """The straight way from the baseline to the text, in float32 or better: in bfloat16 neighbouring points would be one."""
 
     start: Float[Tensor, "n d"]
     step: Float[Tensor, "n d"]
+    dtype: torch.dtype
+    """The model's."""
+
+    @staticmethod
+    def between(start: Float[Tensor, "n d"], end: Float[Tensor, "n d"]) -> "Path":
+        """From one text's embeddings to another's."""
+        wide = torch.promote_types(start.dtype, torch.float32)
+        return Path(start.to(wide), end.to(wide) - start.to(wide), start.dtype)
 
     def at(self, places: Float[np.ndarray, "k"]) -> Float[Tensor, "k n d"]:
-        """Points of the path, 0 the baseline and 1 the text."""
+        """Points of the path, 0 the baseline and 1 the text, as the model reads them."""
         shares = torch.from_numpy(places).to(self.start)
-        return self.start + shares[:, None, None] * self.step
+        return (self.start + shares[:, None, None] * self.step).to(self.dtype)
 
 
 class Nodes(NamedTuple):
@@ -75,7 +83,7 @@ def integrated_gradients(problem: Problem, cfg: IntegratedGradientsConfig, seed:
     """Scores of every token, with the completeness gap before and after the correction."""
     problem.refuse_without_gradients()
     start = baseline_embeds(problem, cfg.baseline, cfg.baseline_token)
-    path = Path(start, problem.embeds - start)
+    path = Path.between(start, problem.embeds)
     ends = problem.scores_without_grad(path.at(np.array([0.0, 1.0]))).double().cpu().numpy()
     totals = ends[1] - ends[0]
     found, gaps, is_converged = refined(problem, path, cfg, totals)

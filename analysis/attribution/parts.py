@@ -264,8 +264,8 @@ def found_in_heads(lm: LanguageModel, parts: Parts) -> int:
             lm.model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=lm.device))
     if wrong := [one.__name__ for one in met if one in NO_RATIO]:
         raise UserError(
-            f"The head of {lm.name!r} calls {wrong[0]}, which no rule is written for, expected modules, or tanh, relu, gelu or silu. "
-            "Choose a method that needs no rules: integrated_gradients or occlusion."
+            f"The head of {lm.name!r} calls {wrong[0]}, which no rule is written for, expected modules, or tanh, relu, gelu or "
+            "silu. Choose a method that needs no rules: integrated_gradients or occlusion."
         )
     return len(met)
 

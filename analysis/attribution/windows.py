@@ -21,6 +21,12 @@ from analysis.attribution.scores import Completeness, Scores
 from analysis.attribution.target import TokenTarget, answer
 from sae.errors import UserError
 
+SETTINGS = frozenset(
+    {"unit", "n_samples", "n_probes", "curvature", "hops", "through", "layer", "parts", "baseline_warning"}
+)
+"""Diagnostics that are the same in every window."""
+OF_TOKENS = ("is_high", "flow")
+"""Diagnostics with an entry for each token."""
 CAVEAT = " Read in windows: what passages do together that never stand in one window is not seen."
 
 
@@ -57,11 +63,8 @@ def windowed(problem: Problem, cfg: MethodConfig, seed: int, window_tokens: int,
             f"None of the {len(pieces)} windows holds a unit with a token that may change, expected at least one. "
             "Hold fewer tokens fixed, or choose another unit."
         )
-    diagnostics: dict[str, Any] = {"n_windows": len(pieces), "window_tokens": window_tokens, "tail_tokens": tail_tokens}
-    if all("kept_by_softmax" in one.diagnostics for one in found):
-        diagnostics["kept_by_softmax"] = [one.diagnostics["kept_by_softmax"] for one in found]  # a list for each window
-    if all("is_converged" in one.diagnostics for one in found):
-        diagnostics["is_converged"] = all(one.diagnostics["is_converged"] for one in found)
+    sizes = {"n_windows": len(pieces), "window_tokens": window_tokens, "tail_tokens": tail_tokens}
+    diagnostics = together([None if one is None else one.diagnostics for one in each], pieces) | sizes
     return replace(
         found[-1], raw=joined([None if one is None else one.raw for one in each], pieces),
         terms={
@@ -73,6 +76,27 @@ def windowed(problem: Problem, cfg: MethodConfig, seed: int, window_tokens: int,
         n_backwards=sum(one.n_backwards for one in found),
         seconds=sum(one.seconds for one in found), peak_bytes=max(one.peak_bytes for one in found),
     )  # fmt: skip
+
+
+def together(each: Sequence[dict[str, Any] | None], pieces: list[list[int]]) -> dict[str, Any]:
+    """What the windows have to say, as one: settings once, converged where all are, figures of tokens at the text's tokens (high where
+    in any window, the flow their mean), and of everything else a list with an entry for each window, none where it was not run.
+    """
+    ran = [one for one in each if one is not None]
+    found: dict[str, Any] = {}
+    for name in ran[-1]:
+        column = [None if one is None else one[name] for one in each]
+        if name in SETTINGS:
+            found[name] = ran[-1][name]
+        elif name == "is_converged":
+            found[name] = all(one[name] for one in ran)
+        elif name in OF_TOKENS:
+            rows = [None if one is None else np.atleast_2d(np.asarray(one, float)).T for one in column]
+            whole = joined(rows, pieces)
+            found[name] = (whole[:, 0] > 0).tolist() if name == "is_high" else whole.T.tolist()
+        else:
+            found[name] = column
+    return found
 
 
 def has_something(problem: Problem, cfg: MethodConfig) -> bool:

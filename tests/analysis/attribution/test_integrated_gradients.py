@@ -6,7 +6,7 @@ import torch
 
 from analysis.attribution.baseline import baseline_embeds
 from analysis.attribution.config import IntegratedGradientsConfig
-from analysis.attribution.integrated_gradients import equal_variation, integrated_gradients
+from analysis.attribution.integrated_gradients import Path, equal_variation, integrated_gradients
 from analysis.attribution.problem import Problem
 from sae.errors import UserError
 from tests.analysis.attribution.worlds import gradient_by_hand, linear_problem, problem
@@ -98,3 +98,13 @@ def test_equals_captum_where_both_compute_the_same():
     np.testing.assert_allclose(
         integrated_gradients(found, cfg, 0).raw[:, 0], reference[0].sum(-1).detach().numpy(), atol=1e-5
     )
+
+
+def test_the_points_of_a_path_in_bfloat16_are_those_of_float32_rounded_once():
+    start, end = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
+    places = (np.arange(256) + 0.5) / 256
+    found = Path.between(start, end).at(places)
+    wide = torch.from_numpy(places).float()[:, None, None]
+    expected = start.float() + wide * (end.float() - start.float())
+    assert torch.equal(found, expected.bfloat16())
+    assert torch.equal(Path.between(start, end).at(np.array([0.0, 1.0])), torch.stack([start, end]))

@@ -249,3 +249,8 @@ def test_shapleys_standard_error_is_the_spread_over_seeds():
     spread = np.stack([one.raw[1:, 0] for one in runs]).std(0, ddof=1)
     told = np.sqrt(np.square([one.terms["standard_error"][1:, 0] for one in runs]).mean(0))
     assert np.median(told / spread) == pytest.approx(1, abs=0.25)
+
+
+def test_one_draw_has_no_standard_error():
+    scores = attribute(problem("llama"), ExpectedGradientsConfig(n_samples=1))
+    assert (scores.terms["standard_error"] == 0).all()

@@ -87,3 +87,18 @@ def test_a_window_without_a_span_is_not_run():
     assert np.flatnonzero(scores.raw[:, 0]).tolist() == list(found.case.units("spans")[0].tokens)
     with pytest.raises(UserError, match="None of the 4 windows holds a unit with a token that may change"):
         windowed(long_problem(range(37), found.case.spans), OcclusionConfig(unit="spans"), 0, 20, 3)
+
+
+def test_windows_keep_what_their_caveats_tell_to_look_at():
+    found = windowed(long_problem(range(14, 37)), METHODS["surrogate"](baseline="zero"), 0, 20, 3).diagnostics
+    assert found["baseline_warning"].startswith("Zeros are far from any text")
+    assert [one is None for one in found["held_out_r_squared"]] == [False, False, True, True]
+    assert found["n_windows"] == 4
+    whole = long_problem()
+    high = windowed(whole, METHODS["hidden_state"](), 0, 20, 3).diagnostics
+    assert len(high["is_high"]) == whole.n_tokens
+    assert [len(row) for row in high["flow"]] == [whole.n_tokens] * 3
+    piece = attribute(
+        Problem(whole.lm, taken(whole.case, windows(whole.case, 20, 3)[0]), whole.target), METHODS["hidden_state"]()
+    )
+    np.testing.assert_allclose(np.array(high["flow"])[:, :9], np.array(piece.diagnostics["flow"])[:, :9], rtol=1e-6)
