@@ -216,7 +216,7 @@ class Ground(NamedTuple):
 def feature_graph(ground: Ground, found: FeatureTarget, cfg: BridgeConfig) -> Bridge:
     """The graph of one feature."""
     site = ground.site
-    one, place = torch.tensor(found.features), torch.tensor(found.positions)
+    one, place = (torch.tensor(which, device=site.acts.device) for which in (found.features, found.positions))
     active = Active(place, one, site.acts[place, one])
     if not ground.has_answer:
         nothing = Shortlisted(active, np.zeros(1), np.zeros(1, bool), Effects(active, np.zeros(1), "patching"))
@@ -310,7 +310,8 @@ def measured_paths(
         replaced.activations(link.token, int(active.position[link.node]), int(active.feature[link.node]))
         for link in links
     ]
-    rows = torch.tensor([link.node for link in links]).repeat_interleave(len(values[0]))
+    nodes = torch.tensor([link.node for link in links], device=active.feature.device)
+    rows = nodes.repeat_interleave(len(values[0]))
     changed = site.changed(Active(*(one[rows] for one in active)), torch.cat(values)).sum(1)
     effects = float(site.clean.sum()) - changed.double().unflatten(0, (len(links), -1)).mean(1)
     found = [PathLink(link.token, link.node, float(effect)) for link, effect in zip(links, effects, strict=True)]

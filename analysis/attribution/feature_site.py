@@ -106,7 +106,7 @@ class FeatureSite:
         """
         acts = self.acts
         if positions is not None:
-            acts = torch.zeros_like(acts).index_copy_(0, torch.tensor(positions), acts[list(positions)])
+            acts = only_at(acts, positions)
         position, feature = acts.nonzero(as_tuple=True)
         if len(feature) == 0:
             raise UserError(
@@ -129,7 +129,7 @@ class FeatureSite:
         with torch.no_grad():
             for position, delta in zip(active.position.split(size), deltas.split(size), strict=True):
                 values = self.value.repeat(len(delta), 1, 1)
-                values[torch.arange(len(delta)), position] += delta
+                values[torch.arange(len(delta), device=values.device), position] += delta
                 found.append(self.scores(values))
         return torch.cat(found)
 
@@ -140,3 +140,9 @@ class FeatureSite:
         scores = self.scores(leaf)
         self.problem.cost.n_backwards += len(values)
         return torch.autograd.grad(scores.sum(), leaf)[0].float()
+
+
+def only_at(acts: Float[Tensor, "length d_sae"], positions: tuple[int, ...]) -> Float[Tensor, "length d_sae"]:
+    """Activations at some positions, 0 at the others."""
+    where = torch.tensor(positions, device=acts.device)
+    return torch.zeros_like(acts).index_copy_(0, where, acts.index_select(0, where))

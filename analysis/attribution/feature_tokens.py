@@ -85,8 +85,8 @@ class Replaced:
         """The embeddings with one token replaced, all draws of the first token first."""
         n_draws = 1 if self.by == "mean" else self.n_samples
         rows = self.site.rows.repeat(len(self.tokens) * n_draws, 1, 1)
-        at = torch.tensor(self.tokens).repeat_interleave(n_draws)
-        rows[torch.arange(len(rows)), at] = self.means if self.by == "mean" else self.draws
+        at = torch.tensor(self.tokens, device=rows.device).repeat_interleave(n_draws)
+        rows[torch.arange(len(rows), device=rows.device), at] = self.means if self.by == "mean" else self.draws
         return rows
 
     @property

@@ -267,10 +267,10 @@ def place_of_feature(case: Case, acts: Float[Tensor, "n"], feature: int, positio
 
 @torch.no_grad()
 def activations(case: Case, lm: LanguageModel, sae: SAE, point: HookPoint) -> Float[Tensor, "n d_sae"]:
-    """Feature activations on every token of a case."""
+    """Feature activations on every token of a case, in the CPU's memory wherever model and autoencoder are."""
     ids = case.input_ids[None]
     value = passage.record(lm, [point], ids, torch.ones_like(ids))[point][0]
-    return sae.encode(value.flatten(1).float().cpu().clone())
+    return sae.encode(value.flatten(1).float().to(sae.W_dec.device, copy=True)).cpu()
 
 
 def class_of(classifier: Any, name: str, *, contrast: str | None = None, measure: Measure = "log_odds") -> ClassTarget:

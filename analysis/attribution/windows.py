@@ -79,8 +79,9 @@ def windowed(problem: Problem, cfg: MethodConfig, seed: int, window_tokens: int,
 
 
 def together(each: Sequence[dict[str, Any] | None], pieces: list[list[int]]) -> dict[str, Any]:
-    """What the windows have to say, as one: settings once, converged where all are, figures of tokens at the text's tokens (high where
-    in any window, the flow their mean), and of everything else a list with an entry for each window, none where it was not run.
+    """What the windows have to say, as one: settings once, converged where all are, figures of tokens at the text's tokens (high
+    where in any window, the flow their mean), and of everything else a list with an entry for each window, none where it was not
+    run.
     """
     ran = [one for one in each if one is not None]
     found: dict[str, Any] = {}
