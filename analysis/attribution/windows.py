@@ -14,7 +14,7 @@ import torch
 
 from analysis.attribution.build import attribute
 from analysis.attribution.case import Case
-from analysis.attribution.config import MethodConfig
+from analysis.attribution.config import MethodConfig, UnitKind
 from analysis.attribution.occlusion import units_of
 from analysis.attribution.problem import Problem
 from analysis.attribution.scores import Completeness, Scores
@@ -102,7 +102,7 @@ def together(each: Sequence[dict[str, Any] | None], pieces: list[list[int]]) -> 
 
 def has_something(problem: Problem, cfg: MethodConfig) -> bool:
     """Whether a window has tokens, and units where the method wants them, that may change."""
-    unit = getattr(cfg, "unit", "tokens")
+    unit: UnitKind = getattr(cfg, "unit", "tokens")
     return bool(problem.is_free.any()) and len(units_of(problem, unit)) > 0
 
 
