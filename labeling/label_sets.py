@@ -4,7 +4,8 @@
    other, ⅓ where they overlap, 0 where they do not. Jaccard's distance 1 − J stands beside it.
 2. Two empty sets are equal: "none of these" is an answer, and not the same as no answer.
 3. Every label for itself is a yes or no: alpha, AC1, positive agreement (which is the F1 between raters), prevalence.
-   Micro pools these decisions, macro is the mean over labels.
+   Micro alpha is one minus the sum of all labels' observed disagreement over the sum of what chance brings each label by
+   its own prevalence; macro is the mean over the labels whose figure exists. A label that nobody gave moves neither.
 4. In a hierarchy the same is told again with every label replaced by its parent: "infarction" and "unstable angina"
    disagree, and agree on ischaemia.
 
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from labeling.alpha import alpha, matrix_alpha
+from labeling.alpha import alpha, matrix_alpha, pairable, quotient
 from labeling.bootstrap import BootstrapConfig, Statistic, estimates, mean_of, ratio_of
 from labeling.categories import specific_agreement
 from labeling.estimate import Estimate, Support
@@ -170,9 +171,9 @@ def of_sets(sets: LabelSets) -> dict[str, Statistic]:
         "alpha_exact": matrix_alpha(counts, (jaccard < 1) * 1.0)._replace(reason=reason),
         "percent_exact": coefficient("percent", counts, (jaccard == 1) * 1.0),
         "mean_jaccard": coefficient("percent", counts, jaccard),
-        "alpha_micro": pooled([alpha(one, YES_NO, "nominal") for one in yes_no]),
+        "alpha_micro": micro_alpha(yes_no),
         "alpha_macro": mean_of([alpha(one, YES_NO, "nominal") for one in yes_no]),
-        "ac1_macro": mean_of([coefficient("ac", one, np.eye(2)) for one in yes_no]),
+        "ac1_macro": mean_of([varied_ac1(one) for one in yes_no]),
         "positive_agreement_micro": micro_positive(yes_no),
         "positive_agreement_macro": mean_of([specific_agreement(one, 1) for one in yes_no]),
     }
@@ -221,9 +222,36 @@ def counts_of_label(sets: LabelSets, label: int) -> np.ndarray:
     return np.column_stack([sets.is_answered.sum(axis=1) - given, given]).astype(np.float64)
 
 
-def pooled(parts: list[Statistic]) -> Statistic:
-    """One figure of the decisions on all labels; an item is drawn with all of them."""
-    return Statistic(np.sum([one.contributions for one in parts], axis=0), parts[0].of_sums)
+def micro_alpha(yes_no: list[np.ndarray]) -> Statistic:
+    """Alpha over the decisions on all labels: Σ observed over Σ expected disagreement, each label expecting by itself.
+
+    A label's expectation comes from its own prevalence. Prevalences pooled over labels would call it agreement that all
+    raters know which labels are rare.
+
+    Args:
+        yes_no: [n_labels][n_items, 2] how many raters did not give a label, and did.
+    """
+    counts = [pairable(one) for one in yes_no]
+    m, share = counts[0][0].sum(axis=1), counts[0][1]
+    given = np.column_stack([one[:, 1] for one, _ in counts])
+    observed = 2 * (given * (m[:, None] - given)).sum(axis=1) * share
+
+    def of_sums(sums: np.ndarray) -> np.ndarray:
+        n, yes = sums[..., 1], sums[..., 2:]
+        return quotient(sums[..., 0], 2 * (yes * (n[..., None] - yes)).sum(axis=-1), n)
+
+    return Statistic(np.column_stack([observed, m, given]), of_sums)
+
+
+def varied_ac1(counts: np.ndarray) -> Statistic:
+    """AC1 of one label [n_items, 2], which does not exist, in a resample neither, where all ratings say the same."""
+    one = coefficient("ac", counts, np.eye(2))
+
+    def of_sums(sums: np.ndarray) -> np.ndarray:
+        is_varied = (sums[..., -2:] > 0).all(axis=-1)  # the last columns are shares of no and of yes
+        return np.where(is_varied, one.of_sums(sums), np.nan)
+
+    return one._replace(of_sums=of_sums)
 
 
 def micro_positive(yes_no: list[np.ndarray]) -> Statistic:

@@ -86,6 +86,39 @@ def test_labels_nobody_gave_have_no_alpha_and_leave_the_macro_mean():
     assert found.coefficients["alpha_macro"].value == pytest.approx(rest)
 
 
+def test_labels_that_nobody_gave_move_no_figure_over_all_labels():
+    answers = random_answers(60, 2)
+    plain = set_agreement(label_sets(answers, LABELS), FEW).coefficients
+    padded = set_agreement(label_sets(answers, (*LABELS, *(f"unused {n}" for n in range(20)))), FEW).coefficients
+    for name in plain:
+        for end in ("value", "low", "high"):
+            assert getattr(padded[name], end) == pytest.approx(getattr(plain[name], end)), name
+
+
+def test_a_label_that_everybody_gives_leaves_the_macro_mean_of_ac1():
+    answers = [[None if one is None else {*one, "fever"} for one in row] for row in random_answers(60, 3)]
+    with_it = set_agreement(label_sets(answers, (*LABELS, "fever")), FEW)
+    assert with_it.labels[3].ac1.value is None
+    rest = np.mean([one.ac1.value for one in with_it.labels[:3]])
+    assert with_it.coefficients["ac1_macro"].value == pytest.approx(rest)
+
+
+def test_raters_who_guess_have_no_micro_alpha_however_unlike_the_labels_prevalences_are():
+    rng = np.random.default_rng(4)
+    given = rng.random((400, 3, 3)) < [0.9, 0.5, 0.05]
+    answers = [[{LABELS[k] for k in np.flatnonzero(one)} for one in row] for row in given]
+    found = set_agreement(label_sets(answers, LABELS), FEW).coefficients
+    for name in ("alpha_micro", "alpha_macro"):
+        assert abs(found[name].value or 1) < 0.05, name
+
+
+def test_micro_alpha_by_hand():
+    """Two labels, two raters, three items: observed 2 of 6 pairs on the first; expected 2·3·3 and 2·2·4; n = 6."""
+    answers = [[{"a"}, {"a"}], [{"a"}, set()], [{"b"}, {"b"}]]
+    found = set_agreement(label_sets(answers, ("a", "b")), FEW).coefficients["alpha_micro"]
+    assert found.value == pytest.approx(1 - 5 * 2 / (2 * 3 * 3 + 2 * 2 * 4))
+
+
 def test_siblings_disagree_and_agree_on_their_parent():
     parents = {"infarction": "ischaemia", "angina": "ischaemia"}
     answers = [[{"infarction"}, {"angina"}], [{"angina"}, {"infarction"}], [{"pneumonia"}, {"pneumonia"}]] * 12
