@@ -130,7 +130,8 @@ class JudgementTable:
 
     @property
     def digest(self) -> str:
-        """Hash of everything in it but the raters' ids in the database."""
+        """Hash of everything in it that decides a figure; of raters their pseudonyms, not their ids in the database."""
+        shown = {row.snapshot_sha256 for row in self.rows}
         body = {
             "project": self.project,
             "rows": [identity(row) for row in self.rows],
@@ -139,6 +140,7 @@ class JudgementTable:
             "golds": [asdict(one) for one in self.golds],
             "skips": [asdict(one) for one in self.skips],
             "seed": self.seed,
+            "context_tokens": {name: n for name, n in self.context_tokens.items() if name in shown},
         }
         return sha256(body)
 
@@ -182,7 +184,7 @@ def is_headline(row: JudgementRow) -> bool:
 
 
 def identity(row: JudgementRow) -> list[Any]:
-    """What of a judgement decides figures: its answers by their hash, and everything that says whether it counts."""
+    """What of a judgement decides figures: its answers by their hash, whether it counts, and what figures are sorted by."""
     return [
         row.judgement_id,
         row.body_sha256 or sha256(row.answers),
@@ -203,4 +205,7 @@ def identity(row: JudgementRow) -> list[Any]:
         row.retest_of,
         row.has_seen_explanation,
         row.snapshot_sha256,
+        row.sae_sha256,
+        row.family,
+        row.active_ms,
     ]

@@ -34,6 +34,31 @@ def test_the_same_judgements_give_the_same_bytes(report: dict):
     assert page(again) == page(report)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("active_ms", 9000),
+        ("family", "twins"),
+        ("sae_sha256", "b" * 64),
+        ("stratum", "adaptive"),
+        ("specialty", "none"),
+    ],
+)
+def test_whatever_of_a_judgement_moves_a_figure_moves_the_digest(name: str, value: object):
+    some = table(n_items=5)
+    other = replace(some, rows=(replace(some.rows[0], **{name: value}), *some.rows[1:]))
+    assert other.digest != some.digest
+
+
+def test_how_long_the_evidence_is_moves_the_digest_and_evidence_that_nobody_judged_does_not():
+    some = table(n_items=5)
+    shown = some.rows[0].snapshot_sha256
+    assert replace(some, context_tokens={}).digest != some.digest
+    assert replace(some, context_tokens={**some.context_tokens, shown: (8, 9)}).digest != some.digest
+    assert replace(some, context_tokens={**some.context_tokens, "f" * 64: (8, 8)}).digest == some.digest
+    assert replace(some, context_tokens=dict(reversed(some.context_tokens.items()))).digest == some.digest
+
+
 def test_another_seed_moves_intervals_and_no_value(report: dict):
     other = findings(table(), ReportConfig(n_bootstraps=100, seed=1), Study(), "ClinLens test")
     one, two = (found["fields"][0]["agreement"]["coefficients"]["alpha_nominal"] for found in (report, other))
