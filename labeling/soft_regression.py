@@ -75,10 +75,14 @@ def fit(
         targets: [n, n_classes] rows summing to 1; one-hot for hard labels.
         cfg: The settings.
         sample_weight: [n], none for 1 each.
+
+    Raises:
+        UserError: Inputs that are no finite table, soft labels that are no distributions of its rows, or weights of which
+            none is above 0, or that are not one per row.
     """
-    x = np.asarray(x, float)
+    x = checked_inputs(x)
     targets = smoothed(checked(x, targets), cfg.entropy_smoothing)
-    weight = np.ones(len(x)) if sample_weight is None else np.asarray(sample_weight, float)
+    weight = np.ones(len(x)) if sample_weight is None else checked_weights(sample_weight, len(x))
     mean, spread = x.mean(axis=0), x.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     standard = (x - mean) / spread
@@ -118,16 +122,51 @@ def evaluate(
         targets: [n, n_classes] theirs.
         x_kept: Rows kept for the temperature: neither trained on nor evaluated on.
         targets_kept: Theirs.
+
+    Raises:
+        UserError: Inputs or soft labels as `fit` refuses them, or inputs of another width than the model's.
     """
+    x, x_kept = checked_inputs(x, len(model.mean)), checked_inputs(x_kept, len(model.mean))
+    targets, targets_kept = checked(x, targets), checked(x_kept, targets_kept)
     scale = temperature(model.logits(x_kept), targets_kept)
     raw, scaled = model.probabilities(x), model.probabilities(x, scale)
     return Evaluated(calibration(raw, targets), scale, calibration(scaled, targets))
 
 
+def checked_inputs(x: np.ndarray, n_features: int | None = None) -> np.ndarray:
+    """Inputs as floats, or an error if they are no finite table; with as many columns as a model takes, if that is given."""
+    given = np.asarray(x, float)
+    if given.ndim != 2 or not len(given) or n_features not in (None, given.shape[1]):
+        expected = "some rows of features" if n_features is None else f"some rows of {n_features} features"
+        raise UserError(f"The inputs have shape {given.shape}, expected {expected}. Pass a table [n, n_features].")
+    n_bad = int((~np.isfinite(given)).any(axis=1).sum())
+    if n_bad:
+        raise UserError(
+            f"{n_bad} of {len(given)} rows of the inputs hold NaN or infinity, expected finite numbers. "
+            "Leave these rows out or fill them in."
+        )
+    return given
+
+
+def checked_weights(weight: np.ndarray, n: int) -> np.ndarray:
+    """Weights as floats, or an error unless they are one per row, finite, none negative and one above 0."""
+    given = np.asarray(weight, float)
+    if given.shape != (n,):
+        raise UserError(f"The sample weights have shape {given.shape} for {n} rows, expected ({n},). Pass one per row.")
+    if not np.isfinite(given).all() or (given < 0).any() or not (given > 0).any():
+        n_bad = int((~np.isfinite(given) | (given < 0)).sum())
+        raise UserError(
+            f"{n_bad} of {n} sample weights are negative or not finite, and {int((given > 0).sum())} are above 0, expected "
+            "finite weights of 0 or more with one above 0. Correct them, or pass none to weigh all rows alike."
+        )
+    return given
+
+
 def checked(x: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Targets as floats, or an error if they are no distributions of these rows."""
     given = np.asarray(targets, float)
-    if given.ndim != 2 or len(given) != len(x) or (given < 0).any() or not np.allclose(given.sum(axis=1), 1, atol=1e-6):
+    fits = given.ndim == 2 and len(given) == len(x) and given.shape[1] > 0
+    if not fits or not (given >= 0).all() or not np.allclose(given.sum(axis=1), 1, atol=1e-6):
         raise UserError(
             f"The soft labels have shape {given.shape} for {len(x)} rows, or hold rows that do not sum to 1, expected one "
             "distribution per row. Pass the table's distributions or posteriors."

@@ -120,3 +120,36 @@ def test_the_table_keeps_distributions_and_leaves_out_what_nobody_judged():
 def test_targets_that_are_no_distributions_are_refused():
     with pytest.raises(UserError, match="expected one distribution per row"):
         fit(np.zeros((2, 1)), np.asarray([[0.5, 0.6], [1, 0]]), CFG)
+
+
+def test_inputs_that_are_not_finite_are_refused():
+    x, targets = np.asarray([[0.0], [np.nan], [np.inf], [3.0]]), np.eye(2)[[0, 1, 0, 1]]
+    with pytest.raises(UserError, match="2 of 4 rows of the inputs hold NaN or infinity"):
+        fit(x, targets, CFG)
+    with pytest.raises(UserError, match=r"shape \(4,\), expected some rows of features"):
+        fit(x[:, 0], targets, CFG)
+    model = fit(np.arange(4.0)[:, None], targets, CFG)
+    with pytest.raises(UserError, match="rows of the inputs hold NaN"):
+        evaluate(model, x, targets, np.zeros((4, 1)), targets)
+    with pytest.raises(UserError, match="expected some rows of 1 features"):
+        evaluate(model, np.zeros((4, 2)), targets, np.zeros((4, 1)), targets)
+
+
+@pytest.mark.parametrize(
+    ("weight", "said"),
+    [
+        ([0.0, 0, 0, 0], "0 are above 0"),
+        ([1.0, -1, 1, 1], "1 of 4 sample weights are negative or not finite"),
+        ([1.0, np.nan, 1, 1], "1 of 4 sample weights are negative or not finite"),
+        ([1.0, 1], r"shape \(2,\) for 4 rows"),
+        ([[1.0], [1], [1], [1]], r"shape \(4, 1\) for 4 rows"),
+    ],
+)
+def test_sample_weights_that_weigh_nothing_are_refused(weight: list, said: str):
+    with pytest.raises(UserError, match=said):
+        fit(np.arange(4.0)[:, None], np.eye(2)[[0, 1, 0, 1]], CFG, np.asarray(weight))
+
+
+def test_a_soft_label_that_is_no_number_is_refused():
+    with pytest.raises(UserError, match="expected one distribution per row"):
+        fit(np.zeros((2, 1)), np.asarray([[np.nan, 1], [1, 0]]), CFG)
