@@ -1,7 +1,9 @@
 """How much a rater's judgements count before the panel has spoken: from consistency and learnability.
 
-1. *Consistency*: the lower 95 % bound of the rater's test–retest AC1. Until there are `min_retests` retests, of the AC1
-   between the rater's answers and the mode of the others' (leave-one-out agreement).
+1. *Consistency*: the lower 95 % bound of the rater's test–retest AC1. Until there are `min_retests` retests, or where all of
+   them have one and the same answer, of the AC1 between the rater's answers and the mode of the others' (leave-one-out
+   agreement). Who answers alike whatever is shown has proved no steadiness: AC1 would be 1 by its formula, and does not
+   exist. Where neither can be measured, consistency is 0.
 2. *Learnability*: can a simple classifier learn the rater's labels, from the evidence and from the rater's own rationale
    (`labeling.learnability`)?
 3. w = clip((½ + ½ consistency) · (½ + ½ learnability), ¼, 1), drawn to the panel's mean by n₀ = 50 judgements.
@@ -46,9 +48,9 @@ class Agreement(NamedTuple):
     """AC1 between two columns of answers."""
 
     ac1: float | None
-    """None where there is no pair."""
+    """None where there is no pair, or all answers are of one category."""
     low: float | None
-    """One-sided lower 95 % bound; none below two pairs."""
+    """One-sided lower 95 % bound; none where there is no value, nor below two pairs."""
     n_pairs: int
 
 
@@ -62,7 +64,7 @@ class RaterWeight(NamedTuple):
     consistency: float
     learnability: float
     source: str
-    """`retest` or `others`: what consistency was measured on."""
+    """`retest` or `others`: what consistency was measured on; `none` where nothing could tell."""
     n_pairs: int
     """Retests, or items with an answer of others."""
     n_judgements: int
@@ -80,8 +82,8 @@ def ac1(first: np.ndarray, second: np.ndarray, n_classes: int) -> Agreement:
         n_classes: Answers of the codebook.
     """
     n = len(first)
-    if n == 0:
-        return Agreement(None, None, 0)
+    if n == 0 or ((first == first[0]) & (second == first[0])).all():
+        return Agreement(None, None, n)
     value, spread = with_spread(first, second, n_classes)
     if n == 1:
         return Agreement(value, None, n)
@@ -134,9 +136,12 @@ def weights(
     found, n, none = [], ratings.n_by_rater(), (np.zeros(0, int), np.zeros(0, int))
     for rater in range(ratings.n_raters):
         pairs, source = retests.get(rater, none), "retest"
-        if len(pairs[0]) < cfg.min_retests:
-            pairs, source = leave_one_out(ratings, rater), "others"
         agreement = ac1(pairs[0], pairs[1], ratings.n_classes)
+        if len(pairs[0]) < cfg.min_retests or agreement.low is None:
+            pairs, source = leave_one_out(ratings, rater), "others"
+            agreement = ac1(pairs[0], pairs[1], ratings.n_classes)
+        if agreement.low is None:
+            source = "none"
         consistency = max(agreement.low or 0.0, 0.0)
         own = formula(consistency, float(given[rater]), cfg.least)
         found.append(

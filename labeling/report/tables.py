@@ -405,7 +405,9 @@ def weight_table(found: Figures) -> Table:
             plain(one["weight"]),
             f"{one['n_judgements']:,}",
             plain(one["consistency"]),
-            {"retest": "repeated items", "others": "the others’ answers"}[one["consistency_from"]],
+            {"retest": "repeated items", "others": "the others’ answers", "none": "nothing that varies"}[
+                one["consistency_from"]
+            ],
             plain(one["learnability"]),
         ]
         for one in found["weights"]

@@ -51,7 +51,7 @@ def test_the_lower_bound_covers_the_value_of_many_pairs():
 
 
 def test_a_handful_of_agreements_proves_no_certainty():
-    few, many = ac1(np.zeros(4, int), np.zeros(4, int), 2), ac1(np.zeros(100, int), np.zeros(100, int), 2)
+    few, many = (ac1(np.arange(n) % 2, np.arange(n) % 2, 2) for n in (4, 100))
     assert few.ac1 == many.ac1 == pytest.approx(1)
     assert few.low is not None
     assert many.low is not None
@@ -92,6 +92,25 @@ def test_twenty_retests_replace_agreement_with_others():
     assert [one.source for one in found] == ["retest", "retest", "others"]
     assert found[0].consistency > found[1].consistency
     assert found[0].n_pairs == 20
+
+
+def test_retests_with_one_answer_alone_are_no_sign_of_consistency():
+    rng = np.random.default_rng(0)
+    item, rater = np.repeat(np.arange(40), 3), np.tile([0, 1, 2], 40)
+    truth = rng.integers(0, 2, 40)
+    panel = Ratings(item, rater, np.where(rater == 0, 0, truth[item]), 40, 3, 2)
+    same = (np.zeros(25, int), np.zeros(25, int))
+    assert ac1(*same, 2) == (None, None, 25)
+    found = weights(panel, {0: same}, np.zeros(3), CFG)
+    assert (found[0].source, found[0].n_pairs) == ("others", 40)
+    assert found[0].consistency < 0.2
+    assert found == weights(panel, {}, np.zeros(3), CFG), "as if there were no retests"
+
+
+def test_where_all_answers_are_alike_consistency_was_not_measured():
+    alike = Ratings(np.repeat(np.arange(30), 2), np.tile([0, 1], 30), np.zeros(60, int), 30, 2, 2)
+    found = weights(alike, {0: (np.zeros(25, int), np.zeros(25, int))}, np.zeros(2), CFG)
+    assert {(one.source, one.consistency) for one in found} == {("none", 0.0)}
 
 
 def test_learnability_must_fit_the_panel():
