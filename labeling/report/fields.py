@@ -45,7 +45,11 @@ def field(places: Grid, codebook: Codebook, question: Question, table: Judgement
         "text": lambda: texts(places, question, cfg),
         "rationale": lambda: rationale(places, question, table, cfg),
     }
-    return {**head, **or_reason(found[question.kind])}
+    done = {**head, **or_reason(found[question.kind])}
+    if question.kind in ("choice", "scale") and matrix(places, question).is_abstention.any():
+        apart = or_reason(lambda: {"cannot_judge": abstention(places, question, cfg)})
+        done |= {key: one for key, one in apart.items() if key != "reason"}
+    return done
 
 
 def or_reason(compute: Callable[[], Figures]) -> Figures:
@@ -57,15 +61,18 @@ def or_reason(compute: Callable[[], Figures]) -> Figures:
 
 
 def categorical(places: Grid, question: Question, cfg: BootstrapConfig) -> Figures:
-    """A choice or a scale: every coefficient, and how much "cannot judge" matters."""
+    """A choice or a scale: every coefficient, "cannot judge" counting as missing."""
     found = matrix(places, question)
+    if found.is_abstention.any() and not found.n_ratings:
+        raise UserError(
+            f"All {int(found.is_abstention.sum())} answers are 'cannot judge', expected some with a category. What was shown does "
+            "not suffice for this field, or the field does not fit it: look at both."
+        )
     scale = scale_of(question)
     done = agreement(found.ratings, scale, cfg, raters=found.raters).record()
     figures: Figures = {"agreement": done, "category_codes": [category.code for category in question.categories]}
     if question.is_interval and question.kind == "scale":
         figures["interval"] = interval(found.ratings, question, cfg)
-    if found.is_abstention.any():
-        figures["cannot_judge"] = abstention(places, question, cfg)
     return figures
 
 

@@ -115,6 +115,8 @@ def field(one: Figures, most: int) -> dict[str, Any]:
         "more": [],
     }
     if one["reason"]:
+        if "cannot_judge" in one:
+            add_abstention(shown, one["cannot_judge"])
         return shown
     if one["kind"] in ("choice", "scale"):
         add_categorical(shown, one)

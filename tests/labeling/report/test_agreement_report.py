@@ -176,6 +176,28 @@ def test_a_panel_of_one_and_a_unanimous_panel_are_told_why(report: dict):
     assert "nothing to disagree on" in one["reason"]
 
 
+def test_where_everybody_cannot_judge_the_abstentions_are_still_reported():
+    some = table(n_items=8, n_raters=3)
+    nobody = replace(
+        some, rows=tuple(replace(row, answers={**row.answers, "category": "cannot_judge"}) for row in some.rows)
+    )
+    found = findings(nobody, CFG, Study(), "ClinLens test")
+    field = found["fields"][0]
+    assert "answers are 'cannot judge'" in field["reason"]
+    assert (field["cannot_judge"]["n"], field["cannot_judge"]["share"]) == (24, 1.0)
+    outcome = field["cannot_judge"]["outcome"]["coefficients"]
+    assert outcome["percent_agreement"]["value"] == 1.0
+    assert outcome["alpha_nominal"]["value"] is None
+    assert "“Cannot judge” was said 24 times (100.0%)" in page(found)
+    one = some.rows[0].item_id
+    nearly = replace(
+        some,
+        rows=tuple(row if row.item_id == one else new for row, new in zip(some.rows, nobody.rows, strict=True)),
+    )
+    field = findings(nearly, CFG, Study(), "ClinLens test")["fields"][0]
+    assert field["cannot_judge"]["outcome"]["coefficients"]["ac1"]["value"] > 0.5
+
+
 def test_a_study_file_with_an_unknown_key_is_refused(tmp_path: Path):
     (tmp_path / "study.yaml").write_text("hypothesis: none\n")
     with pytest.raises(UserError, match="hypothesis is not as expected"):
