@@ -99,7 +99,7 @@ def findings(table: JudgementTable, cfg: ReportConfig, study: Study, software: s
         **{name: parts[name] for name in ORDER},
     }
     found["methods"] = methods.paragraph(found)
-    found["grras"] = [one.record() for one in grras.answers(methods.guideline(found), study)]
+    found["grras"] = [one.record() for one in grras.answers(methods.guideline(found), study, methods.has_sample(found))]
     return rounded(found)
 
 

@@ -44,6 +44,8 @@ ITEMS = (
 )
 NEEDS_PEOPLE = {1, 3, 4, 5, 6, 14}
 """Items that figures alone do not answer."""
+NEEDS_SAMPLE = {11, 12, 13}
+"""Items that have no answer before items of the random stratum have been rated."""
 
 
 class Answer(NamedTuple):
@@ -63,19 +65,25 @@ class Answer(NamedTuple):
         return {**self.item._asdict(), **{name: getattr(self, name) for name in ("status", "report", "study", "todo")}}
 
 
-def answers(figures: Mapping[int, str], study: Study) -> list[Answer]:
+def answers(figures: Mapping[int, str], study: Study, has_sample: bool = True) -> list[Answer]:
     """All fifteen items.
 
     Args:
         figures: What the report itself says, by number of the item.
         study: What the lead says.
+        has_sample: Whether there are judgements that agreement can be estimated on.
     """
-    return [answer(item, figures.get(item.number, ""), study) for item in ITEMS]
+    return [answer(item, figures.get(item.number, ""), study, has_sample) for item in ITEMS]
 
 
-def answer(item: Item, figures: str, study: Study) -> Answer:
-    """One item."""
+def answer(item: Item, figures: str, study: Study, has_sample: bool) -> Answer:
+    """One item; one about which nobody says anything is never answered."""
     words = getattr(study, item.study_field) if item.study_field else ""
-    is_missing = not words and item.number in NEEDS_PEOPLE
-    todo = f"For the lead to write, as `{item.study_field}:` in the study's file." if is_missing else ""
-    return Answer(item, "to fill in" if is_missing else "answered", figures, words, todo)
+    if item.number in NEEDS_SAMPLE and not has_sample:
+        todo = "Nothing to report before items of the random stratum are rated in a main round."
+    elif words or (figures and item.number not in NEEDS_PEOPLE):
+        todo = ""
+    else:
+        where = f", as `{item.study_field}:` in the study's file" if item.study_field else ""
+        todo = f"For the lead to write{where}."
+    return Answer(item, "to fill in" if todo else "answered", figures, words, todo)

@@ -12,6 +12,16 @@ KINDS = {
     "rationale": "a rationale with cited spans of the evidence",
 }
 
+NO_SAMPLE = (
+    "There is no headline sample: no judgement is a first, blind one, in its place, of an item of the random stratum irr_fixed "
+    "in a main round."
+)
+
+
+def has_sample(report: Figures) -> bool:
+    """Whether any judgement counts for the headline."""
+    return report["flow"]["n_counted"] > 0
+
 
 def number(n: int, noun: str, plural: str = "") -> str:
     """A count with its noun."""
@@ -34,16 +44,48 @@ def span(found: Figures | None, noun: str) -> str:
 
 def paragraph(report: Figures) -> str:
     """How the figures were made, ready for a methods section."""
-    flow, book, panel = report["flow"], report["codebook"], report["panel"]
-    houses = len({one["institution"] for one in panel})
-    kinds = [f"{one['name'].lower()} ({KINDS[one['kind']]})" for one in book["fields"]]
     parts = [
+        *(sampled(report) if has_sample(report) else without_sample(report)),
+        repeats(report),
+        consensus(report),
+        f"Analysis: {report['provenance']['software']}; input {report['provenance']['input_digest'][:16]}.",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def asked(book: Figures) -> str:
+    """The codebook and its fields."""
+    kinds = [f"{one['name'].lower()} ({KINDS[one['kind']]})" for one in book["fields"]]
+    return f"the codebook '{book['title']}', version {book['n']}, which asks for {listed(kinds)}"
+
+
+BLIND = (
+    "Raters worked independently and blind: no answer of another, no gold flag and no machine's explanation was shown before "
+    "a judgement was submitted."
+)
+
+
+def without_sample(report: Figures) -> list[str]:
+    """That nothing could be estimated, and why."""
+    n = report["flow"]["n_judgements"]
+    return [
+        f"{NO_SAMPLE} No agreement is estimated: on items that were chosen for what others said of them, or whose answer was "
+        f"known, it would be biased.",
+        f"{number(n, 'judgement')} {'was' if n == 1 else 'were'} given on frozen evidence; this report is on "
+        f"{asked(report['codebook'])}.",
+        BLIND,
+    ]
+
+
+def sampled(report: Figures) -> list[str]:
+    """Panel, sample, coefficients and intervals of the headline."""
+    flow, panel = report["flow"], report["panel"]
+    houses = len({one["institution"] for one in panel})
+    return [
         f"{number(len(panel), 'rater')} from {number(houses, 'institution')} judged "
         f"{number(flow['n_features'], 'feature')} of sparse autoencoders ({number(flow['n_items'], 'item')}, "
-        f"{span(flow['raters_per_item'], 'raters')} per item) on frozen evidence, by the codebook '{book['title']}', version "
-        f"{book['n']}, which asks for {listed(kinds)}.",
-        "Raters worked independently and blind: no answer of another, no gold flag and no machine's explanation was shown "
-        "before a judgement was submitted.",
+        f"{span(flow['raters_per_item'], 'raters')} per item) on frozen evidence, by {asked(report['codebook'])}.",
+        BLIND,
         "Agreement was estimated on a random sample of items with a fixed number of raters, from first judgements alone; "
         "gold, calibration, repeated, escalated and adaptively routed items, late surplus judgements and revisions were left "
         f"out ({flow['n_judgements'] - flow['n_counted']:,} of {flow['n_judgements']:,} judgements).",
@@ -56,11 +98,7 @@ def paragraph(report: Figures) -> str:
         "5 items, or where more than 5 % of the resamples are undefined. A coefficient that does not exist is reported as "
         "undefined, with the reason.",
         cannot_judge(report),
-        repeats(report),
-        consensus(report),
-        f"Analysis: {report['provenance']['software']}; input {report['provenance']['input_digest'][:16]}.",
     ]
-    return " ".join(part for part in parts if part)
 
 
 def cannot_judge(report: Figures) -> str:
@@ -107,7 +145,7 @@ def guideline(report: Figures) -> dict[int, str]:
     n_raters, n_items = number(len(panel), "rater"), number(flow["n_items"], "item")
     n_repeats = sum(one["pooled"]["n_pairs"] for one in report["retests"][:1])
     digest = report["provenance"]["input_digest"][:16]
-    return {
+    found = {
         1: f"This page is titled 'Agreement of raters: {report['project']}'.",
         2: f"Codebook '{book['title']}', version {book['n']} (hash {book['sha256'][:12]}), with "
         f"{number(len(book['fields']), 'field')}; its rubric is in the codebook's file.",
@@ -126,6 +164,19 @@ def guideline(report: Figures) -> dict[int, str]:
         12: "Specialty, seniority and institution of every rater are in the panel's table, by pseudonym.",
         13: estimate_words(primary),
         15: f"The JSON beside this page has every table; the export has every judgement (input {digest}).",
+    }
+    return found if has_sample(report) else found | unsampled(strata, report)
+
+
+def unsampled(strata: str, report: Figures) -> dict[int, str]:
+    """The items of GRRAS that speak of the headline's sample, where there is none."""
+    flow = report["flow"]
+    counts = f"0 of {number(flow['n_judgements'], 'judgement')} count; {number(sum(flow['skips'].values()), 'item')} skipped."
+    return {
+        **dict.fromkeys((3, 4, 6, 12, 13), NO_SAMPLE),
+        7: f"{NO_SAMPLE} Judgements by stratum: {strata}.",
+        8: f"Raters saw frozen evidence of each feature and the codebook. {repeats(report) or 'No item was repeated.'}",
+        11: f"{NO_SAMPLE} {counts}",
     }
 
 

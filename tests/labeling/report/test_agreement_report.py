@@ -127,6 +127,22 @@ def test_without_the_fixed_stratum_there_is_no_headline():
     found = findings(adaptive, CFG, Study(), "ClinLens test")
     assert found["fields"] == []
     assert "there is no headline" in page(found)
+    assert found["methods"].startswith("There is no headline sample: no judgement is a first, blind one")
+    assert not re.search(r"\b0 (rater|feature|item)|Krippendorff|BCa", found["methods"])
+    words = Study(**{name: f"About {name}." for name in Study.model_fields})
+    for one in (found, findings(adaptive, CFG, words, "ClinLens test")):
+        items = {item["number"]: item for item in one["grras"]}
+        assert {n for n, item in items.items() if item["status"] != "answered"} >= {11, 12, 13}
+        for n in (3, 4, 6, 7, 11, 12, 13):
+            assert items[n]["report"].startswith("There is no headline sample"), n
+        assert not any("panel's table" in item["report"] for item in items.values())
+
+
+def test_an_item_of_the_guideline_that_nobody_answers_is_asked_for():
+    found = {one.item.number: one for one in grras.answers({2: "A codebook."}, Study())}
+    assert (found[2].status, found[13].status) == ("answered", "to fill in")
+    assert found[13].todo == "For the lead to write."
+    assert found[15].todo == "For the lead to write, as `availability:` in the study's file."
 
 
 def test_judgements_of_another_codebook_are_never_pooled():
