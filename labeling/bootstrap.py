@@ -227,6 +227,23 @@ def acceleration(left_out: np.ndarray) -> float:
     return float((below**3).sum() / (6 * spread**1.5)) if spread > 0 else 0.0
 
 
+def together(one: Statistic, group: np.ndarray) -> Statistic:
+    """The figure with whole groups of rows drawn, where rows of one group are not independent.
+
+    Args:
+        one: The figure of single rows.
+        group: [n_rows] number of each row's group, from 0, none left out.
+    """
+    n_rows, n_groups = len(group), int(group.max(initial=-1)) + 1
+    sums = np.zeros((n_groups, one.contributions.shape[1]))
+    np.add.at(sums, group, one.contributions)
+    exact = one.exact
+    if exact is None or n_groups == 0:
+        return one._replace(contributions=sums)
+    # What n groups leave unseen is 1 − tail^(1/n): of as many rows, with this for a tail.
+    return one._replace(contributions=sums, exact=lambda tail: exact(tail ** (n_rows / n_groups)))
+
+
 def difference(first: Statistic, second: Statistic) -> Statistic:
     """The first figure minus the second, of the same items."""
     n = first.contributions.shape[1]

@@ -1,6 +1,7 @@
 """A rater against answers that are known: accuracy, and for each class sensitivity and specificity.
 
-Only judgements given before the rater was told the answer may be passed.
+Only judgements given before the rater was told the answer may be passed. One rater's intervals are Wilson's. Where several
+raters answered the same items, their answers are not independent, and whole items are resampled instead.
 
 Source: Wilson 1927, doi:10.1080/01621459.1927.10502953, the score interval of a proportion.
 """
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
+from labeling.bootstrap import BootstrapConfig, estimates, ratio_of
 from labeling.cohen import pair_table
 from labeling.estimate import MIN_CLASS_UNITS, MIN_UNITS, Estimate, Support, undefined
 from labeling.scale import Scale, checked
@@ -58,8 +60,60 @@ def proportion(n_right: int, n: int, min_n: int = MIN_UNITS, confidence: float =
     return Estimate(n_right / n, low, high, n, 1, n, "Wilson", is_reliable=not warning, warning=warning)
 
 
+def share_by_item(
+    is_right: np.ndarray, item: np.ndarray, cfg: BootstrapConfig, min_n: int = MIN_UNITS, n_raters: int = 1
+) -> Estimate:
+    """A share of answers of several raters, with an interval from resampled items.
+
+    Args:
+        is_right: [n] bool.
+        item: [n] which item each answer is of.
+        cfg: Of the interval.
+        min_n: Items from which on the interval is relied on.
+        n_raters: Who answered.
+    """
+    _, group = np.unique(item, return_inverse=True)
+    n_items = int(group.max(initial=-1)) + 1
+    support = Support(n_items, n_raters, len(is_right))
+    if not n_items:
+        return undefined(Support(0, n_raters, 0), "There is no such item.")
+    below = np.bincount(group, minlength=n_items)
+    above = np.bincount(group, np.asarray(is_right, np.float64), minlength=n_items)
+    found = estimates({"share": ratio_of(above, below)}, support, cfg)["share"]
+    warning = f"Interval unreliable: {n_items} items, fewer than {min_n}." if n_items < min_n else ""
+    return found._replace(warning=warning, is_reliable=not warning and found.low is not None)
+
+
+def pooled_gold(
+    answers: np.ndarray, gold: np.ndarray, items: np.ndarray, scale: Scale, cfg: BootstrapConfig, n_raters: int
+) -> GoldAccuracy:
+    """Accuracy of several raters on the same items.
+
+    Args:
+        answers: [n] ranks, NaN where a rater gave none.
+        gold: [n] known answers, NaN where there is none.
+        items: [n] which item each answer is of.
+        scale: The codebook's.
+        cfg: Of the intervals, which resample items.
+        n_raters: Who answered.
+    """
+    plain = against_gold(answers, gold, scale, cfg.confidence)
+    both = ~np.isnan(answers) & ~np.isnan(gold)
+    given, known, item = answers[both], gold[both], items[both]
+    classes = []
+    for level, one in zip(scale.levels or (), plain.classes, strict=True):
+        is_of = known == level
+        classes.append(
+            one._replace(
+                sensitivity=share_by_item(given[is_of] == level, item[is_of], cfg, MIN_CLASS_UNITS, n_raters),
+                specificity=share_by_item(given[~is_of] != level, item[~is_of], cfg, MIN_CLASS_UNITS, n_raters),
+            )
+        )
+    return plain._replace(accuracy=share_by_item(given == known, item, cfg, n_raters=n_raters), classes=tuple(classes))
+
+
 def against_gold(answers: np.ndarray, gold: np.ndarray, scale: Scale, confidence: float = 0.95) -> GoldAccuracy:
-    """Accuracy of answers.
+    """Accuracy of one rater's answers.
 
     Args:
         answers: [n] ranks, NaN where the rater gave none.

@@ -1,7 +1,8 @@
 """The same rater twice: does a physician agree with themselves?
 
 The two sittings are compared as two raters are: plain agreement, AC1, kappa (weighted by squares on an ordinal scale). Too
-few items, or too few days between, are said beside the figures.
+few items, or too few days between, are said beside the figures. Where several raters' repeats are pooled, whole items are
+resampled: raters who see the same item are not independent.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from labeling.agreement import nothing_to_say, support_of
-from labeling.bootstrap import BootstrapConfig, estimates
+from labeling.bootstrap import BootstrapConfig, estimates, together
 from labeling.cohen import cohen
 from labeling.estimate import Estimate
 from labeling.gwet import coefficient
@@ -46,8 +47,9 @@ def retest(
     cfg: BootstrapConfig | None = None,
     days: Sequence[float] | None = None,
     n_rated: int | None = None,
+    items: Sequence[str] | None = None,
 ) -> Retest:
-    """Agreement of a rater with themselves.
+    """Agreement of a rater, or of several pooled, with themselves.
 
     Args:
         first: [n_items] ranks or values of the first sitting, NaN where there is none.
@@ -56,6 +58,8 @@ def retest(
         cfg: Of the intervals.
         days: [n_items] between the two; unknown if not given.
         n_rated: Items the rater judged in all, for the share that was judged twice.
+        items: [n_items] which item each pair of sittings is of, where several raters may have had the same; they are
+            resampled together.
     """
     if scale.levels is None or not scale.is_whole:
         raise UserError(
@@ -78,7 +82,11 @@ def retest(
     if scale.level != "nominal":
         statistics["ac2"] = coefficient("ac", counts, squares)._replace(reason=reason.all)
         statistics["weighted"] = cohen(table[:, 0], table[:, 1], levels, squares)
-    found = estimates(statistics, support_of(counts, 2, scale.level), cfg)
+    group = np.arange(len(table)) if items is None else np.unique(np.asarray(items)[both], return_inverse=True)[1]
+    by_item = np.zeros((int(group.max(initial=-1)) + 1, counts.shape[1]))
+    np.add.at(by_item, group, counts)
+    drawn = {name: together(one, group) for name, one in statistics.items()}
+    found = estimates(drawn, support_of(by_item, 2, scale.level), cfg)
     said = tuple(lacks(len(table), None if days is None else np.asarray(days, np.float64)[both], n_rated))
     return Retest(
         found["percent"], found["ac1"], found["kappa"], found.get("ac2"), found.get("weighted"), not said, said

@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from labeling.agreement import agreement
 from labeling.bootstrap import BootstrapConfig
 from labeling.codebook import Codebook
-from labeling.gold import proportion
+from labeling.gold import share_by_item
 from labeling.judgement_table import JudgementRow, JudgementTable
 from labeling.report.fields import or_reason
 from labeling.report.matrix import grid, matrix, scale_of
@@ -18,7 +20,7 @@ from labeling.report.matrix import grid, matrix, scale_of
 Figures = dict[str, Any]
 
 
-def adjudicated(table: JudgementTable, codebook: Codebook, codebook_n: int) -> Figures | None:
+def adjudicated(table: JudgementTable, codebook: Codebook, codebook_n: int, cfg: BootstrapConfig) -> Figures | None:
     """Seniors' decisions beside what the raters had said; none if nothing was adjudicated."""
     decided = {one.item_id: one for one in table.adjudications}
     if not decided:
@@ -29,8 +31,8 @@ def adjudicated(table: JudgementTable, codebook: Codebook, codebook_n: int) -> F
         for item, one in decided.items()
         if one.disposition == "decided" and codebook.primary in one.answers and answers.get(item)
     }
-    with_decision = sum(answers[item].count(code) for item, code in final.items())
-    n_answers = sum(len(answers[item]) for item in final)
+    held = [(item, answer == code) for item, code in final.items() for answer in answers[item]]
+    of_item, is_as_decided = np.asarray([item for item, _ in held]), np.asarray([same for _, same in held], bool)
     as_most = sum(
         Counter(answers[item]).most_common(1)[0][0] == code for item, code in final.items() if has_winner(answers[item])
     )
@@ -40,7 +42,7 @@ def adjudicated(table: JudgementTable, codebook: Codebook, codebook_n: int) -> F
         "error_kinds": dict(sorted(Counter(one.error_kind for one in decided.values()).items())),
         "n_with_winner": sum(has_winner(answers[item]) for item in final),
         "n_as_winner": as_most,
-        "raters_with_decision": proportion(with_decision, n_answers).record(),
+        "raters_with_decision": share_by_item(is_as_decided, of_item, cfg).record(),
     }
 
 

@@ -79,11 +79,11 @@ def findings(table: JudgementTable, cfg: ReportConfig, study: Study, software: s
         "revisions": lambda: changes.revisions(table, codebook, n, bootstrap),
         "confidence": lambda: trust(table, places, codebook, bootstrap),
         "retests": lambda: people.retests(table, codebook, n, bootstrap),
-        "gold": lambda: people.gold(table, codebook, n),
+        "gold": lambda: people.gold(table, codebook, n, bootstrap),
         "flow": lambda: flow(table, n, places),
         "panel": lambda: panel(rows),
         "codebook_versions": lambda: versions(table),
-        "adjudication": lambda: changes.adjudicated(table, codebook, n),
+        "adjudication": lambda: changes.adjudicated(table, codebook, n, bootstrap),
     }
     parts = shared_out(tasks) | {
         "codebook": codebook_record(codebook, n),

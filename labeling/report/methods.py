@@ -1,7 +1,10 @@
 """The methods paragraph and the answers to the reporting guideline, made of the report's figures."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from labeling.bootstrap import EXACT
 
 Figures = dict[str, Any]
 KINDS = {
@@ -74,6 +77,7 @@ def without_sample(report: Figures) -> list[str]:
         f"{number(n, 'judgement')} {'was' if n == 1 else 'were'} given on frozen evidence; this report is on "
         f"{asked(report['codebook'])}.",
         BLIND,
+        intervals(report),
     ]
 
 
@@ -93,12 +97,41 @@ def sampled(report: Figures) -> list[str]:
         "Beside it stand Gwet's AC1 or AC2 (linear and quadratic weights), Fleiss' π in Gwet's form for missing ratings, "
         "Brennan–Prediger's coefficient, mean pairwise agreement and agreement on each category. The number of categories is "
         "the codebook's. α uses items with two or more ratings; prevalences use all items with one or more.",
-        f"Intervals are 95 % BCa intervals from {report['config']['n_bootstraps']:,} bootstrap resamples of items (seed "
-        f"{report['config']['seed']}); they are marked unreliable below 30 items, where the rarest category occurs in fewer than "
+        f"{intervals(report)} Intervals are marked unreliable below 30 items, where the rarest category occurs in fewer than "
         "5 items, or where more than 5 % of the resamples are undefined. A coefficient that does not exist is reported as "
         "undefined, with the reason.",
         cannot_judge(report),
     ]
+
+
+def intervals(report: Figures) -> str:
+    """How the intervals that stand in the report were made, each way with its number."""
+    n = Counter(methods_of([value for key, value in report.items() if key != "config"]))
+    cfg = report["config"]
+    ways = {
+        "BCa": "BCa",
+        "percentiles (BCa does not exist)": "percentiles, where BCa does not exist",
+        EXACT: "exact bounds by Clopper and Pearson, where all items say the same",
+    }
+    said = [f"{n[key]:,} {words}" for key, words in ways.items() if n[key]]
+    if not said:
+        return ""
+    return (
+        f"95 % intervals come from {cfg['n_bootstraps']:,} bootstrap resamples of whole items with all their ratings (seed "
+        f"{cfg['seed']}): {listed(said)}. Single raters' accuracy has Wilson's intervals, kappas of pairs and intraclass "
+        "correlations analytic ones."
+    )
+
+
+def methods_of(value: Any) -> Iterator[str]:
+    """The way of every interval in some figures."""
+    if isinstance(value, dict):
+        if "method" in value and value.get("low") is not None:
+            yield value["method"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from methods_of(one)
 
 
 def cannot_judge(report: Figures) -> str:
@@ -120,7 +153,7 @@ def repeats(report: Figures) -> str:
     if report["gold"]:
         parts.append(
             f"Accuracy was taken on {number(report['gold'][0]['n_items'], 'item')} with a known answer that raters were not told, "
-            "with Wilson intervals."
+            "with Wilson intervals for each rater, and resampled items for all of them."
         )
     return " ".join(parts)
 

@@ -10,7 +10,7 @@ import numpy as np
 from labeling.bootstrap import BootstrapConfig
 from labeling.codebook import CANNOT_JUDGE, Codebook, Question
 from labeling.drift import DriftConfig, alpha_by_period, cusum, ewma, left_out_agreement
-from labeling.gold import GoldAccuracy, against_gold
+from labeling.gold import GoldAccuracy, against_gold, pooled_gold
 from labeling.groups import group_agreement
 from labeling.identifiers import moment
 from labeling.judgement_table import JudgementRow, JudgementTable
@@ -62,7 +62,8 @@ def of_pairs(
     """Two sittings on one field."""
     first, second = (ranks([pair[place] for pair in pairs], question) for place in (0, 1))
     days = [(moment(b.submitted_at) - moment(a.submitted_at)) / DAY for a, b in pairs]
-    return retest_record(retest(first, second, scale_of(question), cfg, days, n_rated), len(pairs), days)
+    items = [before.item_id for before, _ in pairs]
+    return retest_record(retest(first, second, scale_of(question), cfg, days, n_rated, items), len(pairs), days)
 
 
 def retest_record(found: Retest, n: int, days: Sequence[float]) -> Figures:
@@ -88,7 +89,7 @@ def ranks(rows: Sequence[JudgementRow], question: Question) -> np.ndarray:
 # Beside the truth
 
 
-def gold(table: JudgementTable, codebook: Codebook, codebook_n: int) -> list[Figures]:
+def gold(table: JudgementTable, codebook: Codebook, codebook_n: int, cfg: BootstrapConfig) -> list[Figures]:
     """Raters against known answers that they were not told."""
     known = {one.item_id: one.answers for one in table.golds if not one.is_shown}
     rows = [row for row in table.blind(codebook_n) if row.item_id in known and not row.is_surplus]
@@ -100,7 +101,7 @@ def gold(table: JudgementTable, codebook: Codebook, codebook_n: int) -> list[Fig
             continue
         truth = np.asarray([rank[known[row.item_id][question.key]] for row in asked])
         answers = ranks(asked, question)
-        names = np.asarray([row.pseudonym for row in asked])
+        names, items = (np.asarray([getattr(row, name) for row in asked]) for name in ("pseudonym", "item_id"))
         scale = scale_of(question)
         own = {
             name: gold_record(against_gold(answers[names == name], truth[names == name], scale))
@@ -113,7 +114,7 @@ def gold(table: JudgementTable, codebook: Codebook, codebook_n: int) -> list[Fig
                 "n_items": len({row.item_id for row in asked}),
                 "n_cannot_judge": sum(row.answers.get(question.key) == CANNOT_JUDGE for row in asked),
                 "categories": list(scale.names),
-                "pooled": gold_record(against_gold(answers, truth, scale)),
+                "pooled": gold_record(pooled_gold(answers, truth, items, scale, cfg, len(own))),
                 "raters": own,
             }
         )

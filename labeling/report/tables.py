@@ -104,9 +104,11 @@ def remark(one: Figures) -> str:
     """Why there is no figure, or why not to rely on the interval."""
     if one["value"] is None:
         return f"undefined: {one['reason']}"
+    other = f"interval: {one['method']}" if one["method"].startswith(("percentiles", "exact")) else ""
     if not one["is_reliable"] and one["warning"]:
-        return one["warning"].replace("Interval unreliable:", f"{UNRELIABLE}:")
-    return one["reason"]
+        warning = one["warning"].replace("Interval unreliable:", f"{UNRELIABLE}:")
+        return f"{warning} {other}".strip()
+    return one["reason"] or other
 
 
 def estimate(one: Figures) -> list[str]:
@@ -282,7 +284,9 @@ def retest_table(retests: Sequence[Figures]) -> Table:
     ]
     rows = [retest_row(one["name"], one["pooled"]) for one in retests]
     rows += [retest_row(f"{one['name']}: {rater}", own) for one in retests for rater, own in one["raters"].items()]
-    return tidy(Table("The same rater twice. * interval unreliable", columns, rows))
+    return tidy(
+        Table("The same rater twice; of all raters, whole items are resampled. * interval unreliable", columns, rows)
+    )
 
 
 def retest_row(name: str, one: Figures) -> list[str]:
@@ -299,12 +303,12 @@ def gold_table(found: Figures) -> Table:
         Column("Rater", is_number=False),
         Column("Accuracy"),
         Column("95 % interval"),
-        Column("Answers"),
+        Column("Items"),
         Column("Remark", is_number=False),
     ]
     rows = [["All raters", *estimate(found["pooled"]["accuracy"])]]
     rows += [[rater, *estimate(one["accuracy"])] for rater, one in found["raters"].items()]
-    caption = f"{found['name']}: accuracy on {found['n_items']} items with a known answer"
+    caption = f"{found['name']}: accuracy on {found['n_items']} items with a known answer; of all raters, whole items are resampled"
     return Table(caption, columns, rows)
 
 
@@ -335,7 +339,7 @@ def confidence_table(found: Figures) -> Table:
     rows = [
         [
             f"{one['confidence']:.0%}",
-            f"{one['accuracy']['n_items']:,}",
+            f"{one['accuracy']['n_ratings']:,}",
             value(one["accuracy"]),
             interval(one["accuracy"]),
             remark(one["accuracy"]),

@@ -13,6 +13,7 @@ from labeling.bootstrap import BootstrapConfig, Statistic, estimates, ratio_of
 from labeling.codebook import Codebook, Question
 from labeling.confidence import calibration
 from labeling.estimate import Support
+from labeling.gold import share_by_item
 from labeling.judgement_table import JudgementTable
 from labeling.report.matrix import ABSTAINED, Grid, codes_of
 
@@ -112,7 +113,10 @@ def reliability(
         "brier": ratio_of(sums[:, 2], sums[:, 0]),
     }
     found = estimates(statistics, Support(len(sums), 1, len(item)), cfg)
+    accuracies = [share_by_item(is_right[level == n], item[level == n], cfg) for n in np.unique(level)]
     return {
-        "bins": [{**one._asdict(), "accuracy": one.accuracy.record()} for one in bins],
+        "bins": [
+            {**one._asdict(), "accuracy": accuracy.record()} for one, accuracy in zip(bins, accuracies, strict=True)
+        ],
         **{name: one.record() for name, one in found.items()},
     }

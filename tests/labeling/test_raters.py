@@ -9,7 +9,7 @@ from labeling.cannot_judge import cannot_judge
 from labeling.confidence import calibration
 from labeling.drift import DriftConfig, alpha_by_period, cusum, ewma, left_out_agreement
 from labeling.free_text import normalised, same_words
-from labeling.gold import against_gold, wilson
+from labeling.gold import against_gold, pooled_gold, wilson
 from labeling.groups import group_agreement
 from labeling.retest import retest
 from labeling.scale import categories, numbers
@@ -39,6 +39,29 @@ def test_gold_accuracy_by_hand():
     assert maybe.sensitivity.value == pytest.approx(5 / 6)
     assert maybe.specificity.value == pytest.approx(11 / 13)
     assert not found.classes[2].sensitivity.is_reliable
+
+
+def test_raters_who_share_items_are_resampled_with_them():
+    """Four raters who all copy each other know no more than one."""
+    rng = np.random.default_rng(5)
+    gold = rng.integers(0, 2, 60).astype(float)
+    answers = np.where(rng.random(60) < 0.75, gold, 1 - gold)
+    again, items = np.where(rng.random(60) < 0.7, answers, 1 - answers), np.char.zfill(np.arange(60).astype(str), 2)
+    one = pooled_gold(answers, gold, items, categories(2), FEW, 1)
+    four = pooled_gold(np.tile(answers, 4), np.tile(gold, 4), np.tile(items, 4), categories(2), FEW, 4)
+    assert one.accuracy.value == against_gold(answers, gold, categories(2)).accuracy.value
+    for pair in ((one.accuracy, four.accuracy), (one.classes[0].sensitivity, four.classes[0].sensitivity)):
+        assert pair[1][:4] == pytest.approx(pair[0][:4])
+        assert pair[1].n_ratings == 4 * pair[0].n_ratings
+    alone = retest(answers, again, categories(2), FEW)
+    copied = retest(np.tile(answers, 4), np.tile(again, 4), categories(2), FEW, items=np.tile(items, 4).tolist())
+    assert copied.ac1[:4] == pytest.approx(alone.ac1[:4])
+    right, right_4 = (
+        retest(gold, gold, categories(2), FEW),
+        retest(np.tile(gold, 4), np.tile(gold, 4), categories(2), FEW, items=np.tile(items, 4).tolist()),
+    )
+    assert right_4.ac1.low == pytest.approx(right.ac1.low)
+    assert right_4.ac1.method == "exact bound, all items alike"
 
 
 def test_a_class_without_gold_has_no_sensitivity():

@@ -18,7 +18,7 @@ from labeling.report.page import json_text, page
 from labeling.report.study import Study, read_study
 from labeling.report.tables import coefficient_name, in_words, minus
 from sae.errors import UserError
-from tests.labeling.report.panel import table
+from tests.labeling.report.panel import CATEGORIES, table
 
 CFG = ReportConfig(n_bootstraps=100)
 
@@ -57,6 +57,28 @@ def test_how_long_the_evidence_is_moves_the_digest_and_evidence_that_nobody_judg
     assert replace(some, context_tokens={**some.context_tokens, shown: (8, 9)}).digest != some.digest
     assert replace(some, context_tokens={**some.context_tokens, "f" * 64: (8, 8)}).digest == some.digest
     assert replace(some, context_tokens=dict(reversed(some.context_tokens.items()))).digest == some.digest
+
+
+def test_the_methods_paragraph_names_every_way_in_which_an_interval_was_made(report: dict):
+    assert re.search(r"\d+ BCa", report["methods"])
+    assert "BCa intervals from" not in report["methods"]
+    same = table()
+    rows = tuple(
+        replace(row, answers={**row.answers, "category": f"{CATEGORIES[int(row.item_id[1:3]) % 2]}"})
+        for row in same.rows
+    )
+    found = findings(replace(same, rows=rows), CFG, Study(), "ClinLens test")
+    assert "exact bounds by Clopper and Pearson, where all items say the same" in found["methods"]
+
+
+def test_pooled_gold_and_repeats_count_items_and_not_answers(report: dict):
+    gold = report["gold"][0]
+    assert gold["pooled"]["accuracy"]["method"] == "BCa"
+    assert gold["pooled"]["accuracy"]["n_items"] == gold["n_items"] == 12
+    assert not gold["pooled"]["accuracy"]["is_reliable"]
+    assert {one["accuracy"]["method"] for one in gold["raters"].values()} == {"Wilson"}
+    assert report["retests"][0]["pooled"]["figures"]["ac1"]["n_items"] == 4
+    assert "whole items are resampled" in page(report)
 
 
 def test_another_seed_moves_intervals_and_no_value(report: dict):
@@ -128,7 +150,7 @@ def test_without_the_fixed_stratum_there_is_no_headline():
     assert found["fields"] == []
     assert "there is no headline" in page(found)
     assert found["methods"].startswith("There is no headline sample: no judgement is a first, blind one")
-    assert not re.search(r"\b0 (rater|feature|item)|Krippendorff|BCa", found["methods"])
+    assert not re.search(r"\b0 (rater|feature|item)|Krippendorff", found["methods"])
     words = Study(**{name: f"About {name}." for name in Study.model_fields})
     for one in (found, findings(adaptive, CFG, words, "ClinLens test")):
         items = {item["number"]: item for item in one["grras"]}
