@@ -60,7 +60,13 @@ def codebook_gate(alpha: float | None, alpha_low: float | None, policy: QueuePol
     """Whether a codebook's primary field was understood alike; alpha and its lower bound come from the statistics."""
     target = policy.alpha_target
     if alpha is None or alpha_low is None:
-        return Gate(False, alpha, alpha_low, target, "Alpha is undefined for this round: more or more varied items.")
+        return Gate(
+            False,
+            alpha,
+            alpha_low,
+            target,
+            f"Alpha or its lower bound is undefined, at least {target:g} is wanted: rate more, or more varied, items.",
+        )
     passed = alpha_low >= target
     outcome = f"at least {target:g}: passed." if passed else f"below {target:g}: the codebook goes to discussion."
     return Gate(passed, alpha, alpha_low, target, f"Alpha {alpha:.2f}, lower bound {alpha_low:.2f}, {outcome}")

@@ -11,15 +11,19 @@ from labeling.bootstrap import BootstrapConfig, estimates
 from labeling.codebook import Codebook, Question
 from labeling.estimate import Support
 from labeling.free_text import same_words
+from labeling.gates import codebook_gate
 from labeling.icc import icc
 from labeling.judgement_table import JudgementTable
 from labeling.label_sets import label_sets, set_agreement
+from labeling.queue_policy import QueuePolicy
 from labeling.report.matrix import Grid, interval_scale_of, matrix, scale_of, with_abstention
 from labeling.scale import categories, counts_of
 from labeling.spans import span_agreement
 from sae.errors import UserError
 
 Figures = dict[str, Any]
+GATED = ("choice", "scale", "concepts")
+"""Kinds of fields that have an alpha of their own."""
 
 
 def field(places: Grid, codebook: Codebook, question: Question, table: JudgementTable, cfg: BootstrapConfig) -> Figures:
@@ -49,7 +53,14 @@ def field(places: Grid, codebook: Codebook, question: Question, table: Judgement
     if question.kind in ("choice", "scale") and matrix(places, question).is_abstention.any():
         apart = or_reason(lambda: {"cannot_judge": abstention(places, question, cfg)})
         done |= {key: one for key, one in apart.items() if key != "reason"}
-    return done
+    return done | {"gate": gate(done)} if head["is_primary"] and question.kind in GATED else done
+
+
+def gate(done: Figures) -> Figures:
+    """Whether the codebook was understood alike: what the lower bound of the primary field's alpha says to the queue's target."""
+    found = done.get("agreement")
+    one = found["coefficients"][found["primary"]] if found else {"value": None, "low": None}
+    return codebook_gate(one["value"], one["low"], QueuePolicy())._asdict()
 
 
 def or_reason(compute: Callable[[], Figures]) -> Figures:

@@ -110,7 +110,7 @@ def field(one: Figures, most: int) -> dict[str, Any]:
         "is_primary": one["is_primary"],
         "kind": KINDS[one["kind"]].capitalize() + ".",
         "reason": one["reason"],
-        "notes": [],
+        "notes": [gate(one["gate"])] if "gate" in one else [],
         "tables": [],
         "more": [],
     }
@@ -135,6 +135,13 @@ def field(one: Figures, most: int) -> dict[str, Any]:
         caption = "Free words: how often two raters write the same, once case, spaces and punctuation are put aside"
         shown["tables"].append(tables.coefficient_table({"The same words": one["same_words"]}, caption))
     return shown
+
+
+def gate(found: Figures) -> str:
+    """The codebook gate's verdict, with the threshold."""
+    verdict = "passed" if found["is_passed"] else "not passed"
+    wanted = f"Codebook gate, which wants a lower bound of α of {found['target']:g}"
+    return tables.in_words(f"{wanted}: {verdict}. {found['sentence']}")
 
 
 def add_categorical(shown: dict[str, Any], one: Figures) -> None:

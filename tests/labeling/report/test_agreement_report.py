@@ -64,7 +64,7 @@ def test_the_methods_paragraph_names_every_way_in_which_an_interval_was_made(rep
     assert "BCa intervals from" not in report["methods"]
     same = table()
     rows = tuple(
-        replace(row, answers={**row.answers, "category": f"{CATEGORIES[int(row.item_id[1:3]) % 2]}"})
+        replace(row, answers={**row.answers, "category": f"{CATEGORIES[int(row.item_id[1:6]) % 2]}"})
         for row in same.rows
     )
     found = findings(replace(same, rows=rows), CFG, Study(), "ClinLens test")
@@ -79,6 +79,20 @@ def test_pooled_gold_and_repeats_count_items_and_not_answers(report: dict):
     assert {one["accuracy"]["method"] for one in gold["raters"].values()} == {"Wilson"}
     assert report["retests"][0]["pooled"]["figures"]["ac1"]["n_items"] == 4
     assert "whole items are resampled" in page(report)
+
+
+def test_the_codebook_gate_stands_beside_the_primary_fields_alpha(report: dict):
+    field, *others = report["fields"]
+    assert not any("gate" in one for one in others)
+    assert field["gate"]["low"] == field["agreement"]["coefficients"]["alpha_nominal"]["low"]
+    assert (field["gate"]["is_passed"], field["gate"]["target"]) == (False, 0.667)
+    assert "Codebook gate, which wants a lower bound of α of 0.667: not passed." in page(report)
+    assert "the codebook goes to discussion" in page(report)
+    same = table()
+    rows = tuple(
+        replace(row, answers={**row.answers, "category": CATEGORIES[int(row.item_id[1:6]) % 2]}) for row in same.rows
+    )
+    assert findings(replace(same, rows=rows), CFG, Study(), "ClinLens test")["fields"][0]["gate"]["is_passed"]
 
 
 def test_another_seed_moves_intervals_and_no_value(report: dict):
