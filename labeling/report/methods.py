@@ -165,7 +165,18 @@ def consensus(report: Figures) -> str:
     return (
         "Consensus is reported as the distribution of answers and as the posterior of a hierarchical model of raters' "
         "confusions (maximum a posteriori), chosen by left-out predictive loss, without and with raters' weights (consistency and "
-        "learnability) in its prior; it never replaces the distribution."
+        "learnability) in its prior; it never replaces the distribution." + schools(report["consensus"]["schools"])
+    )
+
+
+def schools(found: Figures | None) -> str:
+    """How two schools were looked for."""
+    if found is None:
+        return ""
+    return (
+        " Two schools among the raters were looked for by the largest eigenvalue of the standardised residual agreement of pairs "
+        f"of raters, against {found['n_simulated']} panels simulated from the model: "
+        + ("both readings are reported." if found["is_split"] else "none were found.")
     )
 
 

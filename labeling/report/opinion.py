@@ -1,7 +1,7 @@
-"""What the panel says of each item, read three ways, and the items on which the readings part."""
+"""What the panel says of each item, read three ways, and the items on which the readings part; whether it has two schools."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,9 +11,13 @@ from labeling.judgement_table import FeatureRef, JudgementRow
 from labeling.ratings import Ratings
 from labeling.report.matrix import codes_of, grid, matrix
 from labeling.report.rater_weights import rater_weights, records
+from labeling.schools import MIN_RATERS, schools
 
 Figures = dict[str, Any]
 TIE = "tie"
+N_SIMULATED = 39
+"""Panels without schools: the smallest p-value is 1 in 40. At 10,000 items × 20 raters .4 s of processor time, 1.1 s with two
+schools."""
 
 
 def opinion(rows: Sequence[JudgementRow], codebook: Codebook, seed: int) -> Figures | None:
@@ -33,7 +37,8 @@ def opinion(rows: Sequence[JudgementRow], codebook: Codebook, seed: int) -> Figu
     ratings = Ratings(item, rater, label, len(found.items), len(found.raters), len(question.categories))
     panel, written = rater_weights(rows, ratings, found.raters, codebook, seed)
     given = np.asarray([one.weight for one in panel])
-    done = consensus(ratings, ConsensusConfig(seed=seed), given, is_ordinal=question.kind == "scale")
+    cfg = ConsensusConfig(seed=seed)
+    done = consensus(ratings, cfg, given, is_ordinal=question.kind == "scale")
     names = [category.name for category in question.categories]
     features = {row.item_id: row.feature for row in rows}
     return {
@@ -47,6 +52,52 @@ def opinion(rows: Sequence[JudgementRow], codebook: Codebook, seed: int) -> Figu
         "accuracy": {name: float(one) for name, one in zip(found.raters, done.accuracy, strict=True)},
         "weights": records(panel, written, found.raters),
         "codes": codes_of(question),
+        "schools": two_schools(
+            ratings, done, cfg, Names(found.raters, found.items, features, names, question.kind == "scale")
+        ),
+    }
+
+
+class Names(NamedTuple):
+    """What ranks and places stand for."""
+
+    raters: Sequence[str]
+    items: Sequence[str]
+    features: dict[str, FeatureRef]
+    categories: Sequence[str]
+    is_ordinal: bool
+    """Whether the categories' order has a meaning."""
+
+
+def two_schools(ratings: Ratings, done: Consensus, cfg: ConsensusConfig, names: Names) -> Figures | None:
+    """Whether the panel has two schools, and if so what each says; none where there are too few raters for two."""
+    if len(names.raters) < MIN_RATERS:
+        return None
+    found = schools(ratings, done, cfg, N_SIMULATED, names.is_ordinal)
+    return {
+        "n_simulated": N_SIMULATED,
+        "eigenvalue": found.eigenvalue,
+        "p_value": found.p_value,
+        "is_split": found.is_split,
+        "readings": [
+            {
+                "raters": [name for name, side in zip(names.raters, found.school, strict=True) if side == place],
+                "winners": {
+                    name_of(rank, names.categories): int((one.winner == rank).sum())
+                    for rank in [*range(len(names.categories)), -1]
+                },
+            }
+            for place, one in enumerate(found.readings)
+        ],
+        "differing": [
+            {
+                "item_id": names.items[item],
+                **names.features[names.items[item]]._asdict(),
+                "panel": name_of(int(done.map.winner[item]), names.categories),
+                "schools": [name_of(int(one.winner[item]), names.categories) for one in found.readings],
+            }
+            for item in found.differing
+        ],
     }
 
 

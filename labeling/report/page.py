@@ -281,7 +281,7 @@ def drift(found: Figures) -> dict[str, tables.Table] | None:
     return {"weeks": tables.week_table(found["weeks"]), "raters": tables.drift_table(found["raters"])}
 
 
-def consensus(found: Figures | None, most: int) -> dict[str, tables.Table] | None:
+def consensus(found: Figures | None, most: int) -> dict[str, Any] | None:
     """Winners, flips and the weights behind the third reading."""
     if found is None:
         return None
@@ -289,6 +289,24 @@ def consensus(found: Figures | None, most: int) -> dict[str, tables.Table] | Non
         "winners": tables.winner_table(found),
         "flips": tables.flip_table(found, most),
         "weights": tables.weight_table(found),
+        **schools(found["schools"], most),
+    }
+
+
+def schools(found: Figures | None, most: int) -> dict[str, Any]:
+    """What was found of two schools, in a sentence; and where there are two, what each says."""
+    if found is None:
+        return {"said": "Fewer than four raters answered, too few to look for two schools among them."}
+    against = f"p = {found['p_value']:.3f} against {found['n_simulated']} panels simulated without schools"
+    if not found["is_split"]:
+        return {
+            "said": f"Two schools were looked for in how pairs of raters agree beyond what the model expects: none ({against})."
+        }
+    return {
+        "said": f"The panel has two schools ({against}). Neither is an error of the other: both readings stand here beside the "
+        f"panel's, and {len(found['differing']):,} items have another winner in one than in the other.",
+        "schools": tables.school_table(found),
+        "differing": tables.differing_table(found, most),
     }
 
 

@@ -438,6 +438,25 @@ def flip_table(found: Figures, most: int) -> Table:
     )
 
 
+def school_table(found: Figures) -> Table:
+    """Who is of which school, and how many items each category wins in it."""
+    first, second = found["readings"]
+    rows = [["Raters", *(", ".join(one["raters"]) for one in (first, second))]]
+    rows += [[name, f"{n:,}", f"{second['winners'][name]:,}"] for name, n in first["winners"].items()]
+    columns = [Column("Winner", is_number=False), Column("First school"), Column("Second school")]
+    return Table("Two schools, each read alone: items that each category wins", columns, rows)
+
+
+def differing_table(found: Figures, most: int) -> Table:
+    """Items whose winner is not the same in both schools."""
+    columns = [Column(name, is_number=False) for name in ("Feature", "First school", "Second school", "Panel (MAP)")]
+    rows = [
+        [f"{one['hook_point']}/{one['sae_id']}/{one['number']}", *one["schools"], one["panel"]]
+        for one in found["differing"][:most]
+    ]
+    return Table("Items on which the schools differ", columns, rows, max(len(found["differing"]) - most, 0))
+
+
 def flow_table(flow: Figures) -> Table:
     """From all judgements to those that count."""
     rows = [["All judgements", f"{flow['n_judgements']:,}"]]

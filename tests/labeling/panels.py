@@ -37,3 +37,13 @@ def simulated(confusion: np.ndarray, n_items: int, overlap: int, seed: int) -> P
     chances = confusion[raters, truth[items]].cumsum(axis=1)
     labels = (rng.random((len(items), 1)) > chances[:, :-1]).sum(axis=1)
     return Panel(Ratings(items, raters, labels, n_items, n_raters, n_classes), truth)
+
+
+def two_schools(seed: int) -> Ratings:
+    """Six raters; on a third of the items the last three mean class 2 where the first three mean class 1."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 3, 150)
+    item, rater = np.repeat(np.arange(150), 6), np.tile(np.arange(6), 150)
+    meant = np.where((rater >= 3) & (truth[item] == 1) & (item % 3 > 0), 2, truth[item])
+    label = np.where(rng.random(900) < 0.9, meant, rng.integers(0, 3, 900))
+    return Ratings(item, rater, label, 150, 6, 3)

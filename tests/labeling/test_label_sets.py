@@ -99,7 +99,7 @@ def test_a_label_that_everybody_gives_leaves_the_macro_mean_of_ac1():
     answers = [[None if one is None else {*one, "fever"} for one in row] for row in random_answers(60, 3)]
     with_it = set_agreement(label_sets(answers, (*LABELS, "fever")), FEW)
     assert with_it.labels[3].ac1.value is None
-    rest = np.mean([one.ac1.value for one in with_it.labels[:3]])
+    rest = np.mean([one.ac1.value or 0.0 for one in with_it.labels[:3]])
     assert with_it.coefficients["ac1_macro"].value == pytest.approx(rest)
 
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from labeling.consensus import ConsensusConfig, consensus
 from labeling.learnability import LearnabilityConfig, combined, learnability
 from labeling.ratings import Ratings
-from labeling.schools import schools
+from labeling.schools import residuals, schools
 from labeling.weights import WeightsConfig, ac1, formula, leave_one_out, weights
 from sae.errors import UserError
-from tests.labeling.panels import even, simulated
+from tests.labeling.panels import even, simulated, two_schools
 
 CFG = WeightsConfig()
 NONE: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -162,16 +162,6 @@ def test_what_cannot_be_measured_says_why():
     assert combined([learnability([""] * 40, labels, families, LEARN)]) == 0
 
 
-def two_schools(seed: int) -> Ratings:
-    """Six raters; on a third of the items the last three mean class 2 where the first three mean class 1."""
-    rng = np.random.default_rng(seed)
-    truth = rng.integers(0, 3, 150)
-    item, rater = np.repeat(np.arange(150), 6), np.tile(np.arange(6), 150)
-    meant = np.where((rater >= 3) & (truth[item] == 1) & (item % 3 > 0), 2, truth[item])
-    label = np.where(rng.random(900) < 0.9, meant, rng.integers(0, 3, 900))
-    return Ratings(item, rater, label, 150, 6, 3)
-
-
 def test_two_schools_are_found_and_both_readings_kept():
     ratings = two_schools(0)
     found = schools(ratings, consensus(ratings, ConsensusConfig()), ConsensusConfig(), n_simulated=39)
@@ -188,3 +178,21 @@ def test_a_panel_of_one_school_is_rarely_split():
         ratings = simulated(even((0.9, 0.85, 0.8, 0.75, 0.7, 0.65), 3), 100, 4, seed).ratings
         splits += schools(ratings, consensus(ratings, ConsensusConfig()), ConsensusConfig(), n_simulated=39).is_split
     assert splits <= 2, "5 % of 10; three or more have a chance of 1 %"
+
+
+def test_residual_agreement_is_that_of_all_pairs_of_judgements_one_by_one():
+    panel = simulated(even((0.9, 0.8, 0.7, 0.6, 0.5), 3), 40, 3, 2).ratings
+    item, rater, label = (np.r_[one, one[:5]] for one in (panel.item, panel.rater, panel.label))
+    twice = Ratings(item, rater, label, 40, 5, 3)
+    found = consensus(twice, ConsensusConfig())
+    observed, expected, variance = np.zeros((3, 5, 5))
+    for i in range(len(twice)):
+        for j in range(len(twice)):
+            a, b = twice.rater[i], twice.rater[j]
+            if twice.item[i] == twice.item[j] and a != b:
+                chance = found.map.distribution[twice.item[i]] @ (found.confusion[a] * found.confusion[b]).sum(axis=1)
+                observed[a, b] += twice.label[i] == twice.label[j]
+                expected[a, b] += chance
+                variance[a, b] += chance * (1 - chance)
+    one_by_one = (observed - expected) / np.sqrt(np.where(variance > 0, variance, 1))
+    assert residuals(twice, found.map.distribution, found.confusion) == pytest.approx(one_by_one)

@@ -11,6 +11,7 @@ import pytest
 
 from labeling.codebook import Codebook
 from labeling.judgement_table import FeatureRef, JudgementRow, JudgementTable
+from labeling.ratings import Ratings
 from labeling.report import grras
 from labeling.report.config import ReportConfig
 from labeling.report.findings import findings
@@ -18,7 +19,8 @@ from labeling.report.page import json_text, page
 from labeling.report.study import Study, read_study
 from labeling.report.tables import coefficient_name, in_words, minus
 from sae.errors import UserError
-from tests.labeling.report.panel import CATEGORIES, table
+from tests.labeling.panels import two_schools
+from tests.labeling.report.panel import CATEGORIES, codebook, table
 
 CFG = ReportConfig(n_bootstraps=100)
 
@@ -56,7 +58,7 @@ def test_how_long_the_evidence_is_moves_the_digest_and_evidence_that_nobody_judg
     assert replace(some, context_tokens={}).digest != some.digest
     assert replace(some, context_tokens={**some.context_tokens, shown: (8, 9)}).digest != some.digest
     assert replace(some, context_tokens={**some.context_tokens, "f" * 64: (8, 8)}).digest == some.digest
-    assert replace(some, context_tokens=dict(reversed(some.context_tokens.items()))).digest == some.digest
+    assert replace(some, context_tokens=dict(reversed(list(some.context_tokens.items())))).digest == some.digest
 
 
 def test_the_methods_paragraph_names_every_way_in_which_an_interval_was_made(report: dict):
@@ -93,6 +95,39 @@ def test_the_codebook_gate_stands_beside_the_primary_fields_alpha(report: dict):
         replace(row, answers={**row.answers, "category": CATEGORIES[int(row.item_id[1:6]) % 2]}) for row in same.rows
     )
     assert findings(replace(same, rows=rows), CFG, Study(), "ClinLens test")["fields"][0]["gate"]["is_passed"]
+
+
+def test_two_schools_are_reported_with_both_readings(report: dict):
+    found = findings(of_ratings(two_schools(0)), CFG, Study(), "ClinLens test")
+    split = found["consensus"]["schools"]
+    assert split["is_split"]
+    assert [one["raters"] for one in split["readings"]] in ([FIRST, SECOND], [SECOND, FIRST])
+    assert len(split["differing"]) > 20
+    assert {frozenset(one["schools"]) for one in split["differing"]} >= {frozenset(("Symptom", "Medication"))}
+    assert "The panel has two schools (p = 0.025 against 39 panels simulated without schools)" in page(found)
+    assert "Items on which the schools differ" in page(found)
+    assert "both readings are reported" in found["methods"]
+    assert json_text(findings(of_ratings(two_schools(0)), CFG, Study(), "ClinLens test")) == json_text(found)
+    assert not report["consensus"]["schools"]["is_split"]
+    assert "Two schools were looked for" in page(report)
+    few = findings(table(n_raters=2), CFG, Study(), "ClinLens test")
+    assert few["consensus"]["schools"] is None
+    assert "too few to look for two schools" in page(few)
+
+
+FIRST, SECOND = ["R-0", "R-1", "R-2"], ["R-3", "R-4", "R-5"]
+
+
+def of_ratings(ratings: Ratings) -> JudgementTable:
+    """Judgements on the primary field alone."""
+    rows = [
+        JudgementRow(
+            f"{item}-{rater}", f"p{item:03}", FeatureRef("h", "s", int(item)), "irr_fixed", 1, "main", 1, f"u{rater}",
+            f"R-{rater}", "North", {"category": CATEGORIES[label]}, "2026-01-01T00:00:00.000000Z",
+        )
+        for item, rater, label in zip(ratings.item, ratings.rater, ratings.label, strict=True)
+    ]  # fmt: skip
+    return JudgementTable("Schools", tuple(rows), {1: codebook()})
 
 
 def test_another_seed_moves_intervals_and_no_value(report: dict):
