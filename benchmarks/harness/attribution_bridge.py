@@ -61,7 +61,8 @@ def feature_effects(sites: Sequence[FeatureSite]) -> dict[str, float]:
         reported = shortlisted(site, [estimates["relp"], estimates["patching"]], SHARE)
         found["strongest_in_shortlist"].append(float(reported.is_exact[np.abs(judged).argmax()]))
         found["ablated_share"].append(float(reported.is_exact.mean()))
-        found["explained_variance"].append(site.explained_variance)
+        if site.explained_variance is not None:
+            found["explained_variance"].append(site.explained_variance)
         everything["exact"].append(judged)
         everything["reported"].append(reported.effect)
         everything["activation"].append(active.activation.double().numpy())

@@ -203,9 +203,7 @@ def round_problems(conn: Connection) -> Iterator[Problem]:
     grown = set(conn.execute(select(asked.round_id).where(asked.stratum == "adaptive").distinct()).scalars())
     grown |= set(conn.execute(select(held.round_id).where(held.reason == IMPORTED).distinct()).scalars())
     joined = select(event.object).where(event.action == "raters_added").distinct()
-    calibrations = set(
-        conn.execute(select(schema.round_.c.id).where(schema.round_.c.kind == "calibration")).scalars()
-    )
+    calibrations = set(conn.execute(select(schema.round_.c.id).where(schema.round_.c.kind == "calibration")).scalars())
     grown |= calibrations & {name.partition(":")[2] for name in conn.execute(joined).scalars()}
     seeds = {row.id: row.seed for row in conn.execute(select(schema.round_.c.id, schema.round_.c.seed))}
     opened = select(event.project_id, event.object, event.detail).where(event.action == "round_opened")

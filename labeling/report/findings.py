@@ -25,12 +25,13 @@ from labeling.report.matrix import grid
 from labeling.report.opinion import opinion
 from labeling.report.study import Study
 from labeling.report.trust import trust
+from labeling.report.validity import validity
 from sae.errors import UserError
 
 FORMAT, VERSION = "clinlens-agreement-report", 1
 DIGITS = 10
 ORDER = (
-    "provenance", "codebook", "codebook_versions", "saes", "flow", "panel", "fields", "groups", "retests", "gold",
+    "provenance", "codebook", "codebook_versions", "saes", "flow", "panel", "fields", "groups", "retests", "gold", "validity",
     "confidence", "adjudication", "revisions", "drift", "consensus",
 )  # fmt: skip
 """Of the parts in the JSON."""
@@ -80,6 +81,7 @@ def findings(table: JudgementTable, cfg: ReportConfig, study: Study, software: s
         "confidence": lambda: trust(table, places, codebook, bootstrap),
         "retests": lambda: people.retests(table, codebook, n, bootstrap),
         "gold": lambda: people.gold(table, codebook, n, bootstrap),
+        "validity": lambda: validity(table, bootstrap),
         "flow": lambda: flow(table, n, places),
         "panel": lambda: panel(rows),
         "codebook_versions": lambda: versions(table),

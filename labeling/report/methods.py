@@ -155,6 +155,11 @@ def repeats(report: Figures) -> str:
             f"Accuracy was taken on {number(report['gold'][0]['n_items'], 'item')} with a known answer that raters were not told, "
             "with Wilson intervals for each rater, and resampled items for all of them."
         )
+    if report["validity"]:
+        parts.append(
+            f"Blind tests were made of {number(report['validity']['n_tasks'], 'label')}: raters who had not judged the feature "
+            "were given its label alone and marked the passages in which it fires; balanced accuracy resamples whole tasks."
+        )
     return " ".join(parts)
 
 

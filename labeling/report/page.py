@@ -42,6 +42,7 @@ def content(report: Figures) -> dict[str, Any]:
         "groups": [tables.group_table(one) for one in report["groups"]],
         "retests": tables.retest_table(report["retests"]) if report["retests"] else None,
         "gold": [{"all": tables.gold_table(one), "classes": tables.class_table(one)} for one in report["gold"]],
+        "validity": tables.validity_tables(report["validity"], most) if report["validity"] else (),
         "confidence": confidence(report["confidence"]),
         "adjudication": adjudication(report["adjudication"]),
         "revisions": revisions(report["revisions"]),

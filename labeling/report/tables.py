@@ -312,6 +312,37 @@ def gold_table(found: Figures) -> Table:
     return Table(caption, columns, rows)
 
 
+def validity_tables(found: Figures, most: int) -> tuple[Table, Table]:
+    """How well labels foretell where features fire: all together, and each."""
+    columns = [Column("", is_number=False), *ESTIMATE]
+    words = {
+        "balanced_accuracy": "Balanced accuracy",
+        "sensitivity": "Firing passages marked",
+        "specificity": "Silent ones not",
+    }
+    caption = (
+        f"{found['n_tasks']:,} labels, each given alone with passages to mark; ½ is guessing. Whole tasks are resampled"
+    )
+    pooled = Table(caption, columns, [[name, *estimate(found["pooled"][key])] for key, name in words.items()])
+    each = [
+        Column("Feature", is_number=False), Column("Balanced accuracy"), Column("95 % interval"), Column("Raters"),
+        Column("Passages"),
+    ]  # fmt: skip
+    weakest = sorted(found["labels"], key=lambda one: (one["balanced_accuracy"], one["item_id"]))
+    rows = [
+        [
+            f"{one['hook_point']}/{one['sae_id']}/{one['number']}",
+            f"{one['balanced_accuracy']:.3f}",
+            f"{one['low']:.3f} – {one['high']:.3f}",
+            f"{one['n_raters']}",
+            f"{one['n_contexts']}",
+        ]
+        for one in weakest
+    ]
+    cut = max(len(rows) - most, 0)
+    return pooled, Table("Each label, the weakest first; its passages count as trials (Wilson)", each, rows[:most], cut)
+
+
 def class_table(found: Figures) -> Table:
     """Sensitivity and specificity of each class, all raters pooled."""
     columns = [
