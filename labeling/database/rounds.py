@@ -101,7 +101,7 @@ class Overview(NamedTuple):
     items: dict[str, dict[str, int]]
     """Stratum → state → number."""
     n_judged: int
-    """Slots with a judgement; gold and retests are not counted here."""
+    """Slots with a judgement, of the same items as below; gold and retests are not counted here."""
     n_slots: int
     """Slots there are, of items that are not quarantined or stale."""
     n_stale: int
@@ -500,9 +500,10 @@ def round_overview(conn: Connection, round_id: str) -> Overview:
     n_judged = n_slots = 0
     for row in conn.execute(query):
         items.setdefault(row.stratum, {})[row.state] = row.n
-        counts = row.stratum not in ("gold", "retest")  # which a round does not wait for
-        n_judged += row.judged if counts else 0
-        n_slots += row.slots if counts and row.state not in ("quarantined", "stale") else 0
+        is_planned = row.stratum not in ("gold", "retest")  # which a round does not wait for
+        if is_planned and row.state not in ("quarantined", "stale"):
+            n_judged += row.judged
+            n_slots += row.slots
     by_state = {
         state: sum(of.get(state, 0) for of in items.values()) for state in ("stale", "quarantined", "ambiguous")
     }
