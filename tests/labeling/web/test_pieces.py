@@ -108,6 +108,20 @@ def test_a_quick_result_is_there_at_once_and_a_slow_one_later_and_each_is_comput
     worker.close()
 
 
+def test_a_computation_that_failed_once_is_tried_again():
+    worker, calls = Worker(), []
+
+    def compute() -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError("No space left on device")
+        return 7
+
+    assert "failed on our side" in worker.outcome("a", compute).problem
+    assert worker.outcome("a", compute).value == 7
+    worker.close()
+
+
 def test_the_application_is_imported_without_torch_or_statistics():
     heavy = {"torch", "transformers", "scipy.stats", "matplotlib", "pyarrow"}
     code = f"import sys, labeling.web.application; print({heavy} & set(sys.modules))"
