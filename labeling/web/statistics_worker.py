@@ -50,7 +50,9 @@ class Worker:
                 "failure", exc_info=None, extra={"fields": {"kind": type(error).__name__, "where": "statistics"}}
             )
             with self.lock:
-                self.found.pop(digest, None)  # it may have been a full disk: who asks again is not told the same for ever
+                self.found.pop(
+                    digest, None
+                )  # it may have been a full disk: who asks again is not told the same for ever
             return Outcome(True, problem="The computation failed on our side. Try again, or tell your administrator.")
 
     def close(self) -> None:
