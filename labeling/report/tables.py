@@ -314,7 +314,10 @@ def gold_table(found: Figures) -> Table:
 
 def validity_tables(found: Figures, most: int) -> tuple[Table, Table]:
     """How well labels foretell where features fire: all together, and each."""
-    columns = [Column("", is_number=False), *ESTIMATE]
+    columns = [
+        Column("", is_number=False), Column("Value"), Column("95 % interval"), Column("Labels"),
+        Column("Remark", is_number=False),
+    ]  # fmt: skip
     words = {
         "balanced_accuracy": "Balanced accuracy",
         "sensitivity": "Firing passages marked",
@@ -333,7 +336,7 @@ def validity_tables(found: Figures, most: int) -> tuple[Table, Table]:
         [
             f"{one['hook_point']}/{one['sae_id']}/{one['number']}",
             f"{one['balanced_accuracy']:.3f}",
-            f"{one['low']:.3f} – {one['high']:.3f}",
+            f"{one['low']:.3f} to {one['high']:.3f}",
             f"{one['n_raters']}",
             f"{one['n_contexts']}",
         ]

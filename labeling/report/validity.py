@@ -12,7 +12,7 @@ import numpy as np
 
 from labeling.bootstrap import BootstrapConfig, Statistic, estimates
 from labeling.detection import Shown, Task, score
-from labeling.estimate import Support
+from labeling.estimate import MIN_UNITS, UNRELIABLE, Support, counted
 from labeling.judgement_table import JudgementRow, JudgementTable, is_detection
 
 Figures = dict[str, Any]
@@ -37,6 +37,7 @@ def validity(table: JudgementTable, cfg: BootstrapConfig) -> Figures | None:
         by_item[row.item_id].append(row)
     sums = np.asarray([summed(some, truth[item_id]) for item_id, some in sorted(by_item.items())], float)
     support = Support(len(by_item), len({name for _, name in last}), len(last))
+    few = f"{UNRELIABLE}{counted(len(by_item), 'label')}, fewer than {MIN_UNITS}." if len(by_item) < MIN_UNITS else ""
     statistics = {
         name: Statistic(sums, of_sums)
         for name, of_sums in (("balanced_accuracy", balanced), ("sensitivity", found), ("specificity", passed))
@@ -45,7 +46,10 @@ def validity(table: JudgementTable, cfg: BootstrapConfig) -> Figures | None:
         "n_tasks": len(by_item),
         "n_raters": support.n_raters,
         "n_answers": len(last),
-        "pooled": {name: one.record() for name, one in estimates(statistics, support, cfg).items()},
+        "pooled": {
+            name: one._replace(is_reliable=not few, warning=few).record()
+            for name, one in estimates(statistics, support, cfg).items()
+        },
         "labels": [label_record(some, truth[item_id]) for item_id, some in sorted(by_item.items())],
     }
 
