@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from labeling.bootstrap import BootstrapConfig, estimates, ratio_of
+from labeling.bootstrap import BootstrapConfig, estimates, ratio_of, together
 from labeling.cohen import pair_table
 from labeling.estimate import MIN_CLASS_UNITS, MIN_UNITS, Estimate, Support, undefined
 from labeling.scale import Scale, checked
@@ -77,9 +77,8 @@ def share_by_item(
     support = Support(n_items, n_raters, len(is_right))
     if not n_items:
         return undefined(Support(0, n_raters, 0), "There is no such item.")
-    below = np.bincount(group, minlength=n_items)
-    above = np.bincount(group, np.asarray(is_right, np.float64), minlength=n_items)
-    found = estimates({"share": ratio_of(above, below)}, support, cfg)["share"]
+    share = ratio_of(np.asarray(is_right, np.float64), np.ones(len(is_right)))
+    found = estimates({"share": together(share, group)}, support, cfg)["share"]
     warning = f"Interval unreliable: {n_items} items, fewer than {min_n}." if n_items < min_n else ""
     return found._replace(warning=warning, is_reliable=not warning and found.low is not None)
 

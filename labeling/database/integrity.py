@@ -3,17 +3,15 @@
 Every problem is one sentence that names the place. None is hidden by another: all are listed.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, func, select, text
 
 from labeling.answers import labels_of
-from labeling.database import audit, checkpoints, projects, schema
+from labeling.database import audit, checkpoints, projects, rounds, schema
 from labeling.database.checkpoints import Checkpoint
 from labeling.database.signatures import Signature
 from labeling.evidence import WITHHELD
@@ -220,22 +218,16 @@ IMPORTED = canonical({"rule": "imported"})
 
 
 def items_digest(conn: Connection, round_id: str, detail: dict[str, Any]) -> str | None:
-    """The hash of a round's items as `rounds.add_items` takes it, in the order in which they were planned; none where
-    some are missing or too many.
-    """
+    """The hash of a round's items as its opening wrote it down; none where some are missing or too many."""
     asked = schema.item.c
     query = select(asked.place, asked.id, asked.snapshot_sha256, asked.stratum, asked.slots - asked.n_extra)
     rows = {
         row[0]: list(row[1:]) for row in conn.execute(query.where(asked.round_id == round_id)) if row[0] is not None
     }
-    places = list(range(1, detail["n_items"] + 1))
+    places = rounds.places_of(detail["n_items"], detail["seed"])
     if rows.keys() != set(places):
         return None
-    Random(f"places {detail['seed']}").shuffle(places)  # noqa: S311 - as the round was opened
-    digest = hashlib.sha256()
-    for place in places:
-        digest.update(canonical([*rows[place], place]).encode())
-    return digest.hexdigest()
+    return rounds.items_sha256([*rows[place], place] for place in places)
 
 
 def signature_problems(conn: Connection) -> Iterator[Problem]:

@@ -210,7 +210,7 @@ def add_items(
     seed: int,
 ) -> Planned:
     """Writes items, their evidence and their gold, a thousand at a time."""
-    digest, n_items, saes = hashlib.sha256(), 0, {}
+    n_items, saes = 0, {}
     rows: list[dict[str, Any]] = []
     for chunk in chunks(items):
         features = features_of(conn, project_id, chunk, saes)
@@ -221,19 +221,32 @@ def add_items(
                 answers = plan.gold if plan.stratum == "detection" else validate_gold(codebook, plan)
                 rows[-1]["gold"] = {"item_id": rows[-1]["id"], "body": canonical(answers), "source": plan.gold_source}
         n_items += len(chunk)
-    places = list(range(1, n_items + 1))
-    Random(f"places {seed}").shuffle(places)  # noqa: S311 - nothing here is secret
     golds = []
-    for row, place in zip(rows, places, strict=True):
+    for row, place in zip(rows, places_of(n_items, seed), strict=True):
         row["place"] = place
         golds.append(row.pop("gold", None))
-        digest.update(canonical([row["id"], row["snapshot_sha256"], row["stratum"], row["slots"], place]).encode())
     for start in range(0, n_items, CHUNK):
         conn.execute(insert(item), rows[start : start + CHUNK])
     for known in golds:
         if known is not None:
             audit.record(conn, gold, known, project_id, actor, "gold_added")
-    return Planned(n_items, digest.hexdigest())
+    hashed = ([row[name] for name in ("id", "snapshot_sha256", "stratum", "slots", "place")] for row in rows)
+    return Planned(n_items, items_sha256(hashed))
+
+
+def places_of(n_items: int, seed: int) -> list[int]:
+    """The places of a round's items, in the order in which they were planned."""
+    places = list(range(1, n_items + 1))
+    Random(f"places {seed}").shuffle(places)  # noqa: S311 - nothing here is secret
+    return places
+
+
+def items_sha256(rows: Iterable[list[Any]]) -> str:
+    """The hash of a round's items: id, snapshot, stratum, slots and place of each, in the order in which they were planned."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(canonical(row).encode())
+    return digest.hexdigest()
 
 
 def chunks(items: Iterable[PlannedItem]) -> Iterator[list[PlannedItem]]:
