@@ -5,13 +5,13 @@
 Source: Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers" (arXiv:2005.00928).
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from analysis.attribution.attention_function import Attention, attending, plain
+from analysis.attribution.attention_function import Attention, Seen, attending, plain
 from analysis.attribution.caveats import CAVEATS
 from analysis.attribution.config import AttentionRolloutConfig, LastAttentionConfig
 from analysis.attribution.gradient import free
@@ -20,19 +20,11 @@ from analysis.attribution.scores import Scores
 from sae.errors import UserError
 
 
-class Seen(NamedTuple):
-    """Attention of one layer on one text."""
-
-    weights: Float[Tensor, "head n n"]
-    values: Float[Tensor, "head n d_head"]
-    """One per query head, shared ones repeated."""
-
-
 def attention_rollout(problem: Problem, cfg: AttentionRolloutConfig, seed: int) -> Scores:
     """Attention followed through the layers, heads averaged."""
     whole = problem.extended()
-    rolled = rollout([one.weights.mean(0, keepdim=True) for one in seen(whole)])[-1][0]
-    return told(problem, rolled[places(whole)], "attention_rollout")
+    *_, rolled = followed([one.weights.mean(0, keepdim=True) for one in seen(whole)])
+    return told(problem, rolled[0, places(whole)], "attention_rollout")
 
 
 def last_attention(problem: Problem, cfg: LastAttentionConfig, seed: int) -> Scores:
@@ -52,7 +44,7 @@ def seen(problem: Problem) -> list[Seen]:
 
     def attend(module: nn.Module, call: Attention) -> tuple[Tensor, Tensor]:
         values, weights = plain(module, call)
-        found.append(Seen(weights[0].float(), call.value[0].float()))
+        found.append(Seen.of(call, weights))
         return values, weights
 
     with attending(problem.lm.model, attend):
@@ -66,13 +58,13 @@ def seen(problem: Problem) -> list[Seen]:
     return found
 
 
-def rollout(layers: list[Float[Tensor, "head n n"]]) -> list[Float[Tensor, "head n n"]]:
-    """Attention up to each layer, every head by itself, half of each step staying where it is."""
+def followed(layers: Sequence[Float[Tensor, "head n n"]]) -> Iterator[Float[Tensor, "head n n"]]:
+    """Attention up to each layer in turn, every head by itself, half of each step staying where it is."""
     unit = torch.eye(layers[0].shape[-1], device=layers[0].device)
-    found = [0.5 * layers[0] + 0.5 * unit]
-    for weights in layers[1:]:
-        found.append((0.5 * weights + 0.5 * unit) @ found[-1])
-    return found
+    found = unit
+    for weights in layers:
+        found = (0.5 * weights + 0.5 * unit) @ found
+        yield found
 
 
 def places(problem: Problem) -> list[int]:

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
@@ -29,6 +30,19 @@ class Attention(NamedTuple):
     scaling: float
     softcap: float | None
     """Bound of the scores, where a model has one."""
+
+
+class Seen(NamedTuple):
+    """Attention of one layer on one text."""
+
+    weights: Float[Tensor, "head n n"]
+    values: Float[Tensor, "head n d_head"]
+    """One per query head, shared ones repeated."""
+
+    @classmethod
+    def of(cls, call: Attention, weights: Tensor) -> "Seen":
+        """What a call saw of its first row."""
+        return cls(weights[0].detach().float(), call.value[0].detach().float())
 
 
 Attend = Callable[[nn.Module, Attention], tuple[Tensor, Tensor]]

@@ -4,8 +4,7 @@
 
     score_i = M_i · (β S_i + γ I_i)
 
-1. *Gate* M: attention of every head followed through the layers to the place of the target, times the size of what the
-   head would write, ‖V_i W_O‖₁, summed over layers and heads, scaled to sum 1.
+1. *Gate* M: how much of the token could have reached the place of the target (`analysis.attribution.gate`).
 2. *Curvature* S: the mean over random signs r of ‖P_i H P_i r‖₁, H the Hessian of the score in the embeddings and P_i token
    i's block. Products with H come in batches from one graph, under attention that can be differentiated twice. In a decoder
    nothing before token i has a part in its block, so the graph begins there, on the keys and values of what stands before.
@@ -14,8 +13,6 @@
 
 Source: the paper and its released code, whose formulas these are.
 # Differs from the released code: because it attributes the last token of the prompt, where here it is the answer's token.
-# Differs from the released code: because it slices W_O by the width of the shared key and value heads, which is wrong where
-# queries share them; here every head is pushed through the output matrix itself.
 # Differs from the released code: because `low_rank` and `use_fisher` are read there and never used, they are not offered.
 # Differs from the paper: the curvature is that of the target's score, log-odds by default; ask for log_prob to have the
 # paper's.
@@ -25,12 +22,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from analysis.attribution.attention import Seen, places, rollout, seen
+from analysis.attribution.attention import seen
 from analysis.attribution.attention_function import attending, plain
 from analysis.attribution.baseline import baseline_embeds
 from analysis.attribution.case import Unit
 from analysis.attribution.caveats import CAVEATS
 from analysis.attribution.config import HETAConfig
+from analysis.attribution.gate import gates
 from analysis.attribution.gradient import free
 from analysis.attribution.occlusion import batches
 from analysis.attribution.problem import Problem
@@ -57,7 +55,7 @@ def heta(problem: Problem, cfg: HETAConfig, seed: int) -> Scores:
             "HETA compares distributions, and the model's outputs are values without one, expected a classifier. "
             "Explain the value by attn_lrp, integrated_gradients or occlusion."
         )
-    gate = gates(problem)
+    gate = gates(problem, seen(problem.extended()))
     lost = information(problem, cfg)  # first: it leaves keys and values as the model's own attention makes them
     curved = curvature(problem, cfg, seed)
     if problem.target.is_total:
@@ -70,33 +68,6 @@ def heta(problem: Problem, cfg: HETAConfig, seed: int) -> Scores:
         diagnostics={"n_probes": cfg.n_probes, "curvature": cfg.curvature},
         caveat=CAVEATS["heta"],
     )  # fmt: skip
-
-
-def gates(problem: Problem) -> Float[Tensor, "targets n"]:
-    """The gate of every target, over all its tokens a simplex."""
-    whole = problem.extended()
-    layers = seen(whole)
-    followed = rollout([one.weights for one in layers])
-    total = torch.zeros(len(places(whole)), layers[0].weights.shape[-1], dtype=torch.float64)
-    for index, (layer, paths) in enumerate(zip(layers, followed, strict=True)):
-        sizes = written(problem, index, layer)
-        total += torch.einsum("hpn,hn->pn", paths[:, places(whole)].double(), sizes.double()).cpu()
-    found = torch.zeros(len(total), problem.n_tokens, dtype=torch.float64)
-    n = min(problem.n_tokens, total.shape[1])
-    found[:, :n] = (total / total.sum(1, keepdim=True))[:, :n]
-    return found
-
-
-@torch.no_grad()
-def written(problem: Problem, layer: int, attention: Seen) -> Float[Tensor, "head n"]:
-    """‖V_i W_O‖₁ of every head: each head's values alone through the output matrix, its bias taken away."""
-    lm = problem.lm
-    out = lm.base.get_submodule(f"{lm.family.layers}.{layer}.{lm.family.places['attn.hook_z'].path}")
-    n_heads, n, width = attention.values.shape
-    side_by_side = torch.zeros(n_heads, n, n_heads, width, dtype=lm.dtype, device=lm.device)
-    side_by_side[range(n_heads), :, range(n_heads)] = attention.values.to(lm.dtype)
-    nothing = torch.zeros(1, 1, n_heads * width, dtype=lm.dtype, device=lm.device)
-    return (out(side_by_side.flatten(2)) - out(nothing)).float().abs().sum(-1)
 
 
 Probe = tuple[int | None, int]

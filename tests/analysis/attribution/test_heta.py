@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from analysis.attribution import heta as module
-from analysis.attribution.attention import rollout, seen
 from analysis.attribution.attention_function import attending, plain
 from analysis.attribution.build import attribute
 from analysis.attribution.config import HETAConfig
@@ -80,31 +79,6 @@ def test_information_is_the_divergence_under_masking():
     p, q = (found.outputs(one[None])[0, 0].log_softmax(-1) for one in (found.embeds, row))
     assert float(lost[0, 5]) == pytest.approx(float((p.exp() * (p - q)).sum()), abs=1e-5)
     assert float(lost[0, 0]) == 0
-
-
-@pytest.mark.parametrize("kind", ["qwen2", "gpt2", "bert"])
-def test_what_heads_write_adds_up_to_the_attention_output(kind: str):
-    """Shared key and value heads are each pushed through their own part of the output matrix."""
-    found = problem(kind) if kind != "bert" else feature_problem(kind)
-    layer = seen(found)[0]
-    place = f"{found.lm.family.layers}.0.{found.lm.family.places['attn.hook_z'].path}"
-    out = found.lm.base.get_submodule(place)
-    z = (layer.weights @ layer.values).transpose(0, 1).flatten(1)
-    parts = torch.zeros_like(out(z))
-    for head in range(4):
-        alone = torch.zeros_like(z)
-        alone[:, head * 8 : head * 8 + 8] = z[:, head * 8 : head * 8 + 8]
-        parts += out(alone) - out(torch.zeros_like(z))
-    torch.testing.assert_close(parts + out(torch.zeros_like(z)), out(z), atol=1e-5, rtol=1e-4)
-    alone = torch.zeros_like(z)
-    alone[:, 8:16] = layer.values[1]
-    expected = (out(alone) - out(torch.zeros_like(z))).abs().sum(-1)
-    torch.testing.assert_close(module.written(found, 0, layer)[1], expected, atol=1e-5, rtol=1e-4)
-
-
-def test_attention_followed_through_layers_stays_a_distribution():
-    for heads in rollout([one.weights for one in seen(problem("gpt2"))]):
-        torch.testing.assert_close(heads.sum(-1), torch.ones(4, heads.shape[-1]))
 
 
 def test_the_gate_sums_to_at_most_1_and_scores_are_its_product():
