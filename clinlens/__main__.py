@@ -227,7 +227,7 @@ def convert_verb(
     "names",
     multiple=True,
     metavar="A,B|all",
-    help="Methods; gim, and of a feature sae_features, if none is named.",
+    help="Methods; gated_lrp, and of a feature sae_features, if none is named.",
 )
 @click.option("--set", "settings", multiple=True, metavar="METHOD.KEY=VALUE", help="A setting of a method.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of everything random.")

@@ -12,17 +12,21 @@ Source: Achtibat et al. 2024 (arXiv:2402.05602); Edin et al. 2025 (arXiv:2505.17
 # against the rivals (AUROC at known evidence .98 against .89).
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from analysis.attribution.attention_function import Seen
 from analysis.attribution.baseline import baseline_embeds
 from analysis.attribution.caveats import CAVEATS
-from analysis.attribution.config import AttnLRPConfig, GIMConfig
+from analysis.attribution.config import AttnLRPConfig, GIMConfig, RelevanceSettings
 from analysis.attribution.gradient import free
 from analysis.attribution.problem import Problem
 from analysis.attribution.rules import Ledger, Rules, changed_backward
-from analysis.attribution.scores import Scores, completeness
+from analysis.attribution.scores import Completeness, Scores, completeness
 
 
 def attn_lrp(problem: Problem, cfg: AttnLRPConfig, seed: int) -> Scores:
@@ -37,12 +41,41 @@ def gim(problem: Problem, cfg: GIMConfig, seed: int) -> Scores:
     return relevance(problem, cfg, Rules(is_activation_constant=False, temperature=cfg.temperature), caveat)
 
 
+class Traced(NamedTuple):
+    """What one backward pass under the rules found."""
+
+    gradients: Float[Tensor, "targets n d"]
+    relevance: Float[Tensor, "targets n"]
+    """float64, of special and fixed tokens too."""
+    plain: tuple[Completeness, ...]
+    """The conservation residual of each target."""
+    booked: tuple[Completeness, ...]
+    """The same without what the softmaxes kept."""
+    diagnostics: dict[str, Any]
+
+
 def relevance(problem: Problem, cfg: AttnLRPConfig | GIMConfig, rules: Rules, caveat: str) -> Scores:
-    """Relevance by some rules, the given part of the answer included in the sum that must be conserved."""
+    """Relevance by some rules."""
+    found = traced(problem, cfg, rules)
+    return Scores(
+        cfg.method, free(problem, found.relevance), problem.labels, found.plain, found.booked,
+        diagnostics=found.diagnostics, caveat=caveat,
+    )  # fmt: skip
+
+
+def traced(problem: Problem, cfg: RelevanceSettings, rules: Rules, watched: list[Seen] | None = None) -> Traced:
+    """Relevance by some rules, the given part of the answer included in the sum that must be conserved.
+
+    Args:
+        problem: What is explained.
+        cfg: What is taken from the embedding.
+        rules: The rules.
+        watched: Where to note what each attention layer sees of the whole text.
+    """
     problem.refuse_without_gradients()
     whole = problem.extended()
     leaf = whole.embeds[None].detach().requires_grad_()
-    with changed_backward(whole.lm, rules) as ledger:
+    with changed_backward(whole.lm, rules, watched) as ledger:
         outputs = whole.outputs(leaf)
         gradients, entered, absorbed = backward(whole.measure(outputs), outputs, leaf, ledger)
     problem.cost.n_backwards += len(gradients)
@@ -55,9 +88,7 @@ def relevance(problem: Problem, cfg: AttnLRPConfig | GIMConfig, rules: Rules, ca
     diagnostics = {
         "parts": ledger.counts._asdict(), "kept_by_softmax": absorbed, "at_fixed_tokens": at_fixed(problem, arrived),
     }  # fmt: skip
-    return Scores(
-        cfg.method, free(problem, found), problem.labels, plain, booked, diagnostics=diagnostics, caveat=caveat
-    )
+    return Traced(gradients[:, :n], found, plain, booked, diagnostics)
 
 
 def backward(scores: Tensor, outputs: Tensor, leaf: Tensor, ledger: Ledger) -> tuple[Tensor, list[float], list[float]]:

@@ -12,6 +12,7 @@ from analysis.attribution.config import (
     AttentionRolloutConfig,
     AttnLRPConfig,
     ExpectedGradientsConfig,
+    GatedLRPConfig,
     GIMConfig,
     GradientInputConfig,
     GradientNormConfig,
@@ -28,6 +29,7 @@ from analysis.attribution.config import (
 )
 from analysis.attribution.expected_gradients import expected_gradients
 from analysis.attribution.footprint import Footprint
+from analysis.attribution.gated_lrp import gated_lrp
 from analysis.attribution.gradient import gradient_input, gradient_norm
 from analysis.attribution.heta import heta
 from analysis.attribution.hidden_state import hidden_state
@@ -72,6 +74,8 @@ def run(problem: Problem, cfg: MethodConfig, seed: int) -> Scores:  # noqa: PLR0
             return gradient_norm(problem, cfg, seed)
         case GradientInputConfig():
             return gradient_input(problem, cfg, seed)
+        case GatedLRPConfig():
+            return gated_lrp(problem, cfg, seed)
         case AttnLRPConfig():
             return attn_lrp(problem, cfg, seed)
         case GIMConfig():

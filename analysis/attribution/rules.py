@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from analysis.attribution.attention_function import Attention, attending, scores_of
+from analysis.attribution.attention_function import Attention, Seen, attending, scores_of
 from analysis.attribution.parts import Calls, Counts, NormShape, parts_of
 from analysis.attribution.replaced import forward_replaced, fused_activations
 from hooks.model import LanguageModel
@@ -51,8 +51,13 @@ class Ledger:
 
 
 @contextmanager
-def changed_backward(lm: LanguageModel, rules: Rules) -> Iterator[Ledger]:
+def changed_backward(lm: LanguageModel, rules: Rules, watched: list[Seen] | None = None) -> Iterator[Ledger]:
     """While open, every backward pass follows the rules.
+
+    Args:
+        lm: The model.
+        rules: The rules.
+        watched: Where to note what each attention layer sees of the first row, if anywhere.
 
     Raises:
         UserError: Not every norm, activation, gate and attention of the model was found.
@@ -68,7 +73,7 @@ def changed_backward(lm: LanguageModel, rules: Rules) -> Iterator[Ledger]:
             stack.enter_context(forward_replaced(head, with_constant_ratios, None))
         for gate in parts.gates:
             stack.callback(gate.register_forward_pre_hook(halve_first).remove)
-        stack.enter_context(attending(lm.model, lambda _module, call: ruled_attention(call, rules, ledger)))
+        stack.enter_context(attending(lm.model, lambda _module, call: ruled_attention(call, rules, ledger, watched)))
         yield ledger
 
 
@@ -164,12 +169,16 @@ def halve_first(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, .
     return (Share.apply(args[0], 0.5), *args[1:])  # type: ignore[return-value]
 
 
-def ruled_attention(call: Attention, rules: Rules, ledger: Ledger) -> tuple[Tensor, Tensor]:
+def ruled_attention(
+    call: Attention, rules: Rules, ledger: Ledger, watched: list[Seen] | None = None
+) -> tuple[Tensor, Tensor]:
     """Attention with a quarter of the gradient to queries and keys, half to values."""
     query, key, value = (
         Share.apply(one, share) for one, share in zip(call[:3], (0.25, 0.25, 0.5), strict=True)
     )  # fmt: skip
     weights = SoftmaxAt.apply(ruled_scores(call._replace(query=query, key=key)), rules.temperature, ledger)
+    if watched is not None:
+        watched.append(Seen.of(call, weights))  # type: ignore[arg-type]
     return weights @ value, weights  # type: ignore[return-value, operator]
 
 

@@ -90,7 +90,7 @@ def test_a_question_asked_twice_is_answered_from_the_run_folder(config: Path, ca
     assert one["results"] == again["results"]  # its profile too: it was made once
     folder = config.parent / "run" / "attributions"
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in folder.glob("*.json"))
-    other = said(config, capsys, "--target", " chronic", "--set", "gim.baseline=vocabulary_mean")["records"][0]
+    other = said(config, capsys, "--target", " chronic", "--set", "gated_lrp.baseline=vocabulary_mean")["records"][0]
     assert other["results"][0]["attribution"] != one["results"][0]["attribution"]
 
 
@@ -120,7 +120,7 @@ def test_the_bridge_answers_for_a_feature_and_for_an_answer(
     """Asked about a feature alone, the answer is the model's own next token."""
     report = tmp_path / "feature.html"
     (record,) = said(config, capsys, "--feature", f"{POINT}/5", "--report", str(report))["records"]
-    assert [one["method"] for one in record["results"]] == ["gim", "sae_features"]
+    assert [one["method"] for one in record["results"]] == ["gated_lrp", "sae_features"]
     result = record["results"][1]
     (feature,), answer = result["bridge"]["features"], result["bridge"]["answer"]
     (node,) = [one for one in feature["nodes"] if one["kind"] == "feature"]
@@ -213,9 +213,9 @@ def test_cases_say_for_themselves_what_is_asked(config: Path, tmp_path: Path, ca
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[:4]] == [
         ["one", "score:"],
-        ["one", "gim"],
+        ["one", "gated_lrp"],
         ["two", "score:"],
-        ["two", "gim"],
+        ["two", "gated_lrp"],
     ]
     one, two = map(json.loads, save.read_text().splitlines())
     assert one["results"][0]["output"]["tokens"] == ["acutepain"]
@@ -235,8 +235,10 @@ def test_inseqs_format_holds_the_scores(config: Path, tmp_path: Path, capsys: py
     from safetensors.torch import load
 
     found = said(config, capsys, "--continuation", " acute pain", "--inseq", str(tmp_path))
-    assert stat.S_IMODE((tmp_path / "gim.json").stat().st_mode) == 0o600  # it holds the text
-    saved = json.loads((tmp_path / "gim.json").read_text())["attributes"]["sequence_attributions"][0]["attributes"]
+    assert stat.S_IMODE((tmp_path / "gated_lrp.json").stat().st_mode) == 0o600  # it holds the text
+    saved = json.loads((tmp_path / "gated_lrp.json").read_text())["attributes"]["sequence_attributions"][0][
+        "attributes"
+    ]
     scores = load(base64.b64decode(saved["target_attributions"]))["attribution"]
     raw = torch.tensor(found["records"][0]["results"][0]["attribution"]["raw"])
     assert torch.equal(scores[:13], raw.float())
@@ -273,9 +275,9 @@ def test_a_long_text_is_refused_or_read_in_windows(config: Path, capsys: pytest.
         (("--target", " acute", "--set", "heta.magic=1"), "names no setting of a method"),
         (
             ("--target", " acute", "--set", "attn_lrp.baseline=zero"),
-            "for a method that is not asked for, expected one of gim",
+            "for a method that is not asked for, expected one of gated_lrp",
         ),
-        (("--target", " acute", "--set", "gim.baseline=none"), "--set baseline: input should be 'zero'"),
+        (("--target", " acute", "--set", "gated_lrp.baseline=none"), "--set baseline: input should be 'zero'"),
         (("--feature", "5"), "expected HOOK/INDEX such as"),
         (("--feature", "blocks.0.hook_resid_post/5"), "holds no trained SAE"),
         (("--class", "acute"), "expected a classifier"),
@@ -426,7 +428,7 @@ def test_what_was_explained_stands_on_the_page_in_the_record_and_in_the_terminal
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     report = tmp_path / "page.html"
-    asked = ("--target", " acute", "--contrast", " chronic", "--method", "gim,occlusion,sae_features")
+    asked = ("--target", " acute", "--contrast", " chronic", "--method", "gated_lrp,occlusion,sae_features")
     (record,) = said(config, capsys, *asked, "--report", str(report))["records"]
     words = "logit of “acute” − logit of “chronic”"
     assert [one["explained"] for one in record["results"]] == [words] * 3
