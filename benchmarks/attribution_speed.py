@@ -30,11 +30,13 @@ from analysis.attribution.attn_lrp import attn_lrp
 from analysis.attribution.baseline import baseline_embeds
 from analysis.attribution.config import (
     AttnLRPConfig,
+    GatedLRPConfig,
     GradientNormConfig,
     HETAConfig,
     IntegratedGradientsConfig,
     OcclusionConfig,
 )
+from analysis.attribution.gated_lrp import gated_lrp
 from analysis.attribution.gradient import gradient_norm
 from analysis.attribution.heta import curvature, rademacher
 from analysis.attribution.integrated_gradients import integrated_gradients
@@ -210,11 +212,20 @@ def occlusion_vs_generic_loop(size: Size, kind: str = "gpt2") -> float:
 
 def attn_lrp_vs_gradient(size: Size, kind: str = "gpt2") -> float:
     """Time of AttnLRP over that of a plain gradient; the finding of the model's parts, once per model, not counted."""
+    return over_gradient(size, kind, lambda problem: attn_lrp(problem, AttnLRPConfig(), 0))
+
+
+def gated_lrp_vs_gradient(size: Size, kind: str = "gpt2") -> float:
+    """The same of the default method, which follows attention through the layers besides."""
+    return over_gradient(size, kind, lambda problem: gated_lrp(problem, GatedLRPConfig(), 0))
+
+
+def over_gradient(size: Size, kind: str, run: Callable[[Problem], Any]) -> float:
+    """Time of a method over that of a plain gradient."""
     problem = problem_of(size, kind, 1)
-    attn_lrp(problem, AttnLRPConfig(), 0)
+    run(problem)
     return ratio(
-        lambda: gradient_norm(problem, GradientNormConfig(), 0), lambda: attn_lrp(problem, AttnLRPConfig(), 0),
-        5 * size.rounds,
+        lambda: gradient_norm(problem, GradientNormConfig(), 0), lambda: run(problem), 5 * size.rounds
     )  # fmt: skip
 
 
@@ -226,9 +237,10 @@ FIGURES = (
     heta_vs_official_loop,
     occlusion_vs_generic_loop,
     attn_lrp_vs_gradient,
+    gated_lrp_vs_gradient,
 )
 
-SMALLER_IS_BETTER = (ig_memory_vs_captum, attn_lrp_vs_gradient)
+SMALLER_IS_BETTER = (ig_memory_vs_captum, attn_lrp_vs_gradient, gated_lrp_vs_gradient)
 
 
 def figures(quick: bool) -> dict[str, float]:
