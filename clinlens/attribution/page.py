@@ -104,7 +104,7 @@ def figures(result: dict[str, Any]) -> list[str]:
     is_relevance = "kept_by_softmax" in result["diagnostics"]
     if before:
         what = "attention's softmax and biases keep" if is_relevance else "scores miss the total by"
-        found.append(f"{what} {worst(before):.1%} of the scores' size")
+        found.append(f"{what} {worst(before):.1%} of {'the relevance' if is_relevance else 'their size'}")
     if after:
         found.append(f"{'biases alone' if is_relevance else 'after correction'} {worst(after):.1g}")
     if result["diagnostics"].get("is_converged") is False:
