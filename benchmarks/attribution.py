@@ -9,7 +9,7 @@
 - `completeness_gap_median`, `completeness_gap_p95`: |Σ scores − change of F| ÷ |change of F| of our integrated gradients at
   its default of 16 gradients, with the segment correction. Uncorrected, and Captum's, beside it.
 - `precision_at_evidence`, `auroc_evidence`: of the default method on records with negations: the strongest token is the asked
-  entry; evidence is stronger than what is none. Mean over models.
+  entry; evidence is stronger than what is none. Mean over models, with quartiles.
 - `clinic_precision_at_evidence`: the default method on the clinic's notes: the strongest token is evidence.
 - `feature_effect_rank_correlation`: Spearman's, of the reported effects of features on the answer (shortlist measured, the
   rest estimated) with exact ablations of all.
@@ -127,12 +127,12 @@ def records(report: Report, folder: Path, models: list[tuple[Any, int]], inseq: 
     report.figures |= {
         "completeness_gap_median": single(float(np.median(whole))),
         "completeness_gap_p95": single(float(np.quantile(whole, 0.95))),
-        "precision_at_evidence": spread(found[f"{DEFAULT}_precision_first"]),
-        "auroc_evidence": spread(found[f"{DEFAULT}_auroc_evidence"]),
-        "auroc_vs_captum_ig": spread(
+        "precision_at_evidence": over_models(found[f"{DEFAULT}_precision_first"]),
+        "auroc_evidence": over_models(found[f"{DEFAULT}_auroc_evidence"]),
+        "auroc_vs_captum_ig": over_models(
             [a - b for a, b in zip(found[f"{DEFAULT}_auroc_evidence"], found["captum_ig_auroc_evidence"], strict=True)]
         ),
-        "feature_effect_rank_correlation": spread(found["bridge_reported_spearman"]),
+        "feature_effect_rank_correlation": over_models(found["bridge_reported_spearman"]),
     }
 
 
@@ -212,6 +212,11 @@ def notes(report: Report, *, quick: bool) -> None:
     report.peers |= {f"clinic_{name}": value for name, value in figures.items() if not np.isnan(value)}
     figure = comparison.mean(DEFAULT, "precision_hit")
     report.figures["clinic_precision_at_evidence"] = Figure(figure.value, figure.low, figure.high)
+
+
+def over_models(values: list[float]) -> Figure:
+    """The mean, with the quartiles."""
+    return spread(values)._replace(value=float(np.mean(values)))
 
 
 def single(value: float) -> Figure:

@@ -192,8 +192,7 @@ def shortlist(estimates: Sequence[Effects], share: float, at_least: int) -> np.n
     """[n] bool: the features that stand highest in any of several orders: each estimate's, by size, and the activations'.
 
     Orders are mixed because each misses others: a gradient sees nothing where the score is flat, rules may halve what is whole, and
-    a large activation may do nothing. Source: measured, the strongest feature by ablation is in the shortlist of all three in .95
-    of the records with negations, over ten models (docs/faithfulness.md).
+    a large activation may do nothing. Source: measured, docs/faithfulness.md.
     """
     first = estimates[0]
     n = len(first.effect)
@@ -212,9 +211,16 @@ def ranks(sizes: np.ndarray) -> np.ndarray:
 
 
 def shortlisted(site: FeatureSite, estimates: Sequence[Effects], share: float, at_least: int = 1) -> Shortlisted:
-    """Measures the shortlist by delta ablation; the rest is estimated anew, from halfway."""
+    """Measures the shortlist by delta ablation; the rest is estimated anew, from halfway.
+
+    Args:
+        site: The features' place.
+        estimates: What ranks, beside the activations and an estimate from halfway.
+        share: Of the features that is measured.
+        at_least: How many are, however small the share.
+    """
     active = estimates[0].active
-    chosen = shortlist(estimates, share, at_least)
+    chosen = shortlist([*estimates, halfway(site, active)], share, at_least)
     measured = exact(site, rows(active, chosen)).effect
     nearest = min(estimates, key=lambda one: float(np.abs(one.effect[chosen] - measured).mean()))
     effect = np.empty(len(chosen))
