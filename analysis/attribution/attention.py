@@ -5,7 +5,7 @@
 Source: Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers" (arXiv:2005.00928).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -23,14 +23,15 @@ from sae.errors import UserError
 def attention_rollout(problem: Problem, cfg: AttentionRolloutConfig, seed: int) -> Scores:
     """Attention followed through the layers, heads averaged."""
     whole = problem.extended()
-    *_, rolled = followed([one.weights.mean(0, keepdim=True) for one in seen(whole)])
-    return told(problem, rolled[0, places(whole)], "attention_rollout")
+    layers = [one.weights.float().mean(0, keepdim=True) for one in seen(whole)]
+    return told(problem, followed(starts(whole, layers[0].shape[-1]), layers)[:, -1, 0], "attention_rollout")
 
 
 def last_attention(problem: Problem, cfg: LastAttentionConfig, seed: int) -> Scores:
     """Attention of the last layer that matters, heads averaged."""
     whole = problem.extended()
-    return told(problem, seen(whole)[-1].weights.mean(0)[places(whole)], "last_attention")
+    weights = seen(whole)[-1].weights.float().mean(0)
+    return told(problem, starts(whole, weights.shape[-1]) @ weights, "last_attention")
 
 
 @torch.no_grad()
@@ -58,18 +59,35 @@ def seen(problem: Problem) -> list[Seen]:
     return found
 
 
-def followed(layers: Sequence[Float[Tensor, "head n n"]]) -> Iterator[Float[Tensor, "head n n"]]:
-    """Attention up to each layer in turn, every head by itself, half of each step staying where it is."""
-    unit = torch.eye(layers[0].shape[-1], device=layers[0].device)
-    found = unit
-    for weights in layers:
-        found = (0.5 * weights + 0.5 * unit) @ found
-        yield found
+def followed(
+    where: Float[Tensor, "targets n"], layers: Sequence[Float[Tensor, "head n n"]]
+) -> Float[Tensor, "targets layer head n"]:
+    """Attention up to each layer from some places, every head by itself, half of each step staying where it is.
+
+    Row vectors are multiplied from the last layer down, one for each layer that they may have begun at: the n × n products of the
+    layers, of which a few rows are wanted, are never made.
+
+    Args:
+        where: The places, as shares of each.
+        layers: Attention weights from the first layer on.
+    """
+    found = where.new_zeros(len(where), 0, len(layers[0]), where.shape[1])
+    begun = where[:, None, None].expand(-1, 1, len(layers[0]), -1)
+    for weights in reversed(layers):
+        rows = torch.cat([begun, found], dim=1)
+        found = 0.5 * torch.einsum("tlhn,hnm->tlhm", rows, weights.float()) + 0.5 * rows
+    return found
 
 
-def places(problem: Problem) -> list[int]:
-    """Where each target is read; an encoder's classes at its first token."""
-    return list(problem.target.positions) or [0] * len(problem.target.labels)
+def starts(problem: Problem, n: int) -> Float[Tensor, "targets n"]:
+    """Where each target is read, as shares of a pass's n tokens; an encoder's classes at its first token, or at all alike where it
+    takes their mean."""
+    target, device = problem.target, problem.lm.device
+    if target.positions:
+        return torch.eye(n, device=device)[list(target.positions)]
+    is_mean = getattr(problem.lm.model.config, "classifier_pooling", "cls") == "mean"
+    row = torch.full((n,), 1 / n, device=device) if is_mean else torch.eye(1, n, device=device)[0]
+    return row.repeat(len(target.labels), 1)
 
 
 def told(problem: Problem, rows: Float[Tensor, "targets length"], method: str) -> Scores:

@@ -42,7 +42,7 @@ class Seen(NamedTuple):
     @classmethod
     def of(cls, call: Attention, weights: Tensor) -> "Seen":
         """What a call saw of its first row."""
-        return cls(weights[0].detach().float(), call.value[0].detach().float())
+        return cls(weights[0].detach(), call.value[0].detach())
 
 
 Attend = Callable[[nn.Module, Attention], tuple[Tensor, Tensor]]

@@ -81,7 +81,7 @@ class GatedLRPConfig(RelevanceSettings, frozen=True):
     weight: NonNegativeFloat = Field(
         default=1.0, description="Absolute sum of the sensitivity, as a share of the relevance's; 0 leaves AttnLRP."
     )
-    power: PositiveFloat = Field(default=2.0, description="Of the gate; larger keeps fewer tokens.")
+    power: PositiveFloat = Field(default=2.0, description="Exponent of the gate; larger keeps fewer tokens.")
 
 
 class AttnLRPConfig(RelevanceSettings, frozen=True):

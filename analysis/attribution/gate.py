@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from analysis.attribution.attention import followed, places
+from analysis.attribution.attention import followed, starts
 from analysis.attribution.attention_function import Seen
 from analysis.attribution.problem import Problem
 
@@ -31,17 +31,15 @@ def gates(problem: Problem, layers: Sequence[Seen]) -> Float[Tensor, "targets n"
         layers: What each layer saw of the whole text, answer included. Without any, as for a feature before the first attention, a
             place is reached by its own token alone.
     """
-    where = places(problem.extended())
-    n = problem.n_tokens
-    found = torch.zeros(len(where), n, dtype=torch.float64)
-    if not layers:
-        found[range(len(where)), where] = 1
-        return found
-    total = torch.zeros(len(where), layers[0].weights.shape[-1], dtype=torch.float64)
-    for index, (layer, paths) in enumerate(zip(layers, followed([one.weights for one in layers]), strict=True)):
-        sizes = written(problem, index, layer)
-        total += torch.einsum("hpn,hn->pn", paths[:, where].double(), sizes.double()).cpu()
-    found[:, : total.shape[1]] = (total / total.sum(1, keepdim=True))[:, :n]
+    whole = problem.extended()
+    n = layers[0].weights.shape[-1] if layers else max(whole.n_tokens, *whole.target.positions) + 1
+    where = starts(whole, n)
+    if layers:
+        sizes = torch.stack([written(problem, index, layer) for index, layer in enumerate(layers)])
+        total = (followed(where, [one.weights for one in layers]) * sizes).double().sum((1, 2))
+        where = total / total.sum(1, keepdim=True).clamp_min(torch.finfo(total.dtype).tiny)
+    found = torch.zeros(len(where), problem.n_tokens, dtype=torch.float64)
+    found[:, : where.shape[1]] = where[:, : problem.n_tokens].cpu()
     return found
 
 
@@ -59,7 +57,7 @@ def written(problem: Problem, layer: int, attention: Seen) -> Float[Tensor, "hea
 
 
 def matrix_of(out: nn.Module) -> Float[Tensor, "heads_width d"] | None:
-    """The matrix that heads, side by side, are multiplied by; none where the module is not plainly one, as when quantised."""
+    """The matrix that heads, side by side, are multiplied by; none where the module is not plainly one, as with adapters."""
     if type(out) is nn.Linear:
         return out.weight.T
     return out.weight if type(out) is Conv1D else None

@@ -23,6 +23,7 @@ export function methodsPanel(outcomes) {
 export function gap(outcome) {
   const list = (outcome.faithfulness.completeness ?? []).map((one) => one.gap).filter((one) => one !== null && one !== undefined);
   if (!list.length) return "This method does not claim that its scores add up.";
+  if (outcome.diagnostics?.kept_by_softmax) return `Attention's softmax and biases keep ${figure(100 * Math.max(...list))} % of the relevance that entered, at worst.`;
   return `Completeness gap: ${figure(100 * Math.max(...list))} % of what the scores should add up to, at worst.`;
 }
 

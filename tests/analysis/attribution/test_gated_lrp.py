@@ -58,12 +58,31 @@ def test_without_weight_it_is_attn_lrp_and_conserves_as_much():
     assert max(one.gap_of_mass for one in other.corrected) < 1e-5
 
 
-def test_sensitivity_is_the_gradients_length_by_the_gate_squared():
-    found = problem("llama")
+@pytest.mark.parametrize(("is_total", "power"), [(False, 2.0), (True, 2.0), (False, 3.0)])
+def test_sensitivity_is_the_gradients_length_by_the_gates_power(is_total: bool, power: float):
+    found = problem("llama", is_total=is_total)
     lengths = traced(found, GatedLRPConfig(), Rules()).gradients.double().norm(dim=-1)
-    expected = (gates(found, seen(found.extended())) ** 2 * lengths).numpy() * found.is_free.numpy()
-    term = attribute(found, GatedLRPConfig()).terms["sensitivity"].T
+    gate = gates(found, seen(found.extended()))
+    for row, place in enumerate(found.target.positions):
+        gate[row, place : place + 1] = 0
+    gate = gate.mean(0, keepdim=True) if is_total else gate
+    expected = (gate**power * lengths).numpy() * found.is_free.numpy()
+    term = attribute(found, GatedLRPConfig(power=power)).terms["sensitivity"].T
     np.testing.assert_allclose(term / term.sum(1, keepdims=True), expected / expected.sum(1, keepdims=True), rtol=1e-5)
+
+
+def test_a_large_power_leaves_the_token_that_is_reached_best():
+    found = attribute(problem("llama"), GatedLRPConfig(power=200))
+    assert ((found.terms["sensitivity"] > 1e-6).sum(0) == 1).all()
+
+
+def test_the_token_that_an_answer_is_read_off_has_no_sensitivity():
+    """It is reached by itself whatever the text says."""
+    found = problem("llama", answer=" acute")
+    scores, plain = attribute(found, GatedLRPConfig()), attribute(found, AttnLRPConfig())
+    (place,) = found.target.positions
+    assert scores.terms["gate"][place] == 0
+    assert scores.raw[place] == plain.raw[place] != 0
 
 
 def test_one_pass_forward_and_one_back():
@@ -89,7 +108,7 @@ def test_every_kind_of_target_is_answered(case: str):
         "decoder's class": lambda: classifier("gpt2"),
     }[case]()
     scores = attribute(found, GatedLRPConfig())
-    assert np.isfinite(scores.raw).all()
+    assert np.isfinite([scores.raw, *scores.terms.values()]).all()
     assert np.abs(scores.raw).sum() > 0
     if case == "before attention":
         assert np.flatnonzero(scores.raw).tolist() == list(found.target.positions)
