@@ -7,8 +7,8 @@ CAVEATS = {
     "expected_gradients": "Noisy with few draws: look at the standard error.",
     "gradient_norm": "Says where the answer is sensitive, not in which direction: it has no sign.",
     "gradient_input": "Known evidence is found no better than by chance with this method: for comparison only.",
-    "gated_lrp": "A positive score may be sensitivity alone, which has no sign; the relevance among its terms has one. Both rest on "
-    "rules: check with occlusion or resampling.",
+    "gated_lrp": "A positive score may be sensitivity alone, which has no sign; the relevance among its terms has one. Both rest "
+    "on rules: check with occlusion or resampling.",
     "attn_lrp": RULES,
     "gim": "Rests on rules that look past self-repair: check with occlusion or resampling.",
     "occlusion": "The replaced text is none that anybody would write: part of a change may come from that.",
