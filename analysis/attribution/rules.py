@@ -48,6 +48,8 @@ class Ledger:
     counts: Counts
     absorbed: float = 0.0
     """Relevance that the softmaxes kept so far: their gradient does not hand on all of it."""
+    watched: list[Seen] | None = None
+    """What each attention layer saw of the first row on the way forward, where somebody wants to know."""
 
 
 @contextmanager
@@ -63,7 +65,7 @@ def changed_backward(lm: LanguageModel, rules: Rules, watched: list[Seen] | None
         UserError: Not every norm, activation, gate and attention of the model was found.
     """
     parts = parts_of(lm)
-    ledger = Ledger(parts.counts)
+    ledger = Ledger(parts.counts, watched=watched)
     with fused_activations(lm), ExitStack() as stack:
         for norm, shape in parts.norms.items():
             stack.enter_context(forward_replaced(norm, FrozenNorm.apply, shape))
@@ -73,7 +75,7 @@ def changed_backward(lm: LanguageModel, rules: Rules, watched: list[Seen] | None
             stack.enter_context(forward_replaced(head, with_constant_ratios, None))
         for gate in parts.gates:
             stack.callback(gate.register_forward_pre_hook(halve_first).remove)
-        stack.enter_context(attending(lm.model, lambda _module, call: ruled_attention(call, rules, ledger, watched)))
+        stack.enter_context(attending(lm.model, lambda _module, call: ruled_attention(call, rules, ledger)))
         yield ledger
 
 
@@ -169,16 +171,14 @@ def halve_first(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, .
     return (Share.apply(args[0], 0.5), *args[1:])  # type: ignore[return-value]
 
 
-def ruled_attention(
-    call: Attention, rules: Rules, ledger: Ledger, watched: list[Seen] | None = None
-) -> tuple[Tensor, Tensor]:
+def ruled_attention(call: Attention, rules: Rules, ledger: Ledger) -> tuple[Tensor, Tensor]:
     """Attention with a quarter of the gradient to queries and keys, half to values."""
     query, key, value = (
         Share.apply(one, share) for one, share in zip(call[:3], (0.25, 0.25, 0.5), strict=True)
     )  # fmt: skip
     weights = SoftmaxAt.apply(ruled_scores(call._replace(query=query, key=key)), rules.temperature, ledger)
-    if watched is not None:
-        watched.append(Seen.of(call, weights))  # type: ignore[arg-type]
+    if ledger.watched is not None:
+        ledger.watched.append(Seen.of(call, weights))  # type: ignore[arg-type]
     return weights @ value, weights  # type: ignore[return-value, operator]
 
 
